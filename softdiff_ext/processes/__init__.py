@@ -1,0 +1,7 @@
+"""The processes: how images are corrupted, what a network learns from that, and how it is undone."""
+
+from softdiff_ext.processes.base import Process
+from softdiff_ext.processes.blurring import BlurringDiffusion
+from softdiff_ext.processes.soft import SoftDiffusion
+
+__all__ = ["BlurringDiffusion", "Process", "SoftDiffusion"]
