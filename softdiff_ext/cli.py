@@ -1,0 +1,71 @@
+"""The command `softdiff`: train, sample, info. Each command imports what it needs, so `info` works without any extra."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+USAGE = """\
+usage: softdiff COMMAND ...
+
+commands:
+  train RUN [options]    train a network; the folder RUN keeps everything about it
+  sample RUN [options]   draw images from a trained network
+  info                   versions, instruction set, devices: what to put into a bug report
+
+softdiff COMMAND --help lists the options of a command."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for an error the user can mend, 130 when stopped by Ctrl-C."""
+    command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if command not in COMMANDS:
+        return fail(f"unknown command {command!r}, wanted one of {', '.join(COMMANDS)}")
+    try:
+        return COMMANDS[command](arguments)
+    except KeyboardInterrupt:
+        print("softdiff: stopped", file=sys.stderr)
+        return 130
+    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        return fail(str(error))
+
+
+def fail(message: str) -> int:
+    """One line on standard error; exit code 2."""
+    print(f"softdiff: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def info(arguments: Sequence[str]) -> int:
+    """Print what this build and machine are."""
+    if arguments:
+        print("usage: softdiff info\n\nPrint versions, instruction set in use and devices.")
+        return 0 if arguments[0] in ("-h", "--help") else 2
+    from softdiff_ext.build_info import build_info
+
+    facts = build_info()
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        print(f"{name:<{width}}  {'-' if text in (None, '') else text}")
+    return 0
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train a network, or continue a run."""
+    from softdiff_ext.training.commands import run_train
+
+    return run_train(arguments)
+
+
+def sample(arguments: Sequence[str]) -> int:
+    """Draw images from the last checkpoint of a run."""
+    from softdiff_ext.training.commands import run_sample
+
+    return run_sample(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "sample": sample, "info": info}

@@ -1,0 +1,221 @@
+"""All options of a training run. Each field is a flag of `softdiff train`, and the run folder keeps them as config.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import yaml  # type: ignore[import-untyped]
+
+from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion
+
+PROCESSES: dict[str, type[Process]] = {"blurring": BlurringDiffusion, "soft": SoftDiffusion}
+"""The processes by name. One more takes a line here, a dataclass of its options and a field of `TrainConfig` of that name."""
+
+ProcessName = Literal["blurring", "soft"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BlurringOptions:
+    """Blurring Diffusion; only with --process blurring."""
+
+    sigma_blur_max: float = 20.0
+    """Largest blur, in pixels."""
+    floor: float = 1e-3
+    """Smallest blur gain of a frequency."""
+    logsnr_min: float = -10.0
+    """Log signal-to-noise ratio at t = 1."""
+    logsnr_max: float = 10.0
+    """Log signal-to-noise ratio at t = 0."""
+    prediction: Literal["x", "eps", "v"] = "eps"
+    """What the network predicts: clean image, noise or velocity."""
+
+
+@dataclass(frozen=True)
+class SoftOptions:
+    """Soft Diffusion; only with --process soft."""
+
+    sigma_blur: tuple[float, float] = (0.01, 23.0)
+    """Smallest and largest blur, in pixels."""
+    sigma: tuple[float, float] = (0.01, 0.10)
+    """Smallest and largest std of the noise, images in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The U-Net (UNet2DModel of diffusers)."""
+
+    channels: tuple[int, ...] = (64, 128, 128)
+    """Channels of each level; each level after the first halves the image."""
+    blocks: int = 2
+    """Residual blocks a level."""
+    attention: tuple[int, ...] = (2,)
+    """Levels with self-attention, 0 = full size."""
+    dropout: float = 0.0
+    """Dropout inside the residual blocks."""
+
+    def __post_init__(self) -> None:
+        levels = len(self.channels)
+        _check(self, "channels", "one or more integers >= 1", levels > 0 and all(_whole(c, 1) for c in self.channels))
+        _check(self, "blocks", "an integer >= 1", _whole(self.blocks, 1))
+        _check(self, "attention", f"levels 0..{levels - 1}", all(_whole(i) and i < levels for i in self.attention))
+        _check(self, "dropout", "in [0, 1)", _real(self.dropout) and 0.0 <= self.dropout < 1.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of a training run."""
+
+    data: str = "digits"
+    """digits, folder:PATH (images) or fashion-mnist:PATH (its idx files)."""
+    mode: Literal["grey", "rgb"] | None = None
+    """Convert a folder's images; None wants them all grey or all RGB."""
+    process: ProcessName = "blurring"
+    """The corruption that the network learns to undo."""
+    blurring: BlurringOptions = field(default_factory=BlurringOptions)
+    soft: SoftOptions = field(default_factory=SoftOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    steps: int = 20_000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Images a step and process (device)."""
+    learning_rate: float = 2e-4
+    """Adam's learning rate after the warm-up."""
+    warmup: int = 500
+    """Steps over which the learning rate rises linearly; 0 for none."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema_decay: float = 0.999
+    """Decay of the averaged weights that samples are drawn with."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision inside the network."""
+    seed: int = 0
+    """Names all random numbers of the run."""
+    log_every: int = 10
+    """Steps between two logged losses."""
+    sample_every: int = 1000
+    """Steps between two sample grids."""
+    sample_count: int = 64
+    """Images in a sample grid."""
+    sample_steps: int = 100
+    """Sampler steps for a sample grid."""
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+    keep: int = 2
+    """How many checkpoints to keep."""
+
+    def __post_init__(self) -> None:
+        _check(self, "process", f"one of {', '.join(PROCESSES)}", self.process in PROCESSES)
+        _check(self, "mixed_precision", "no or bf16", self.mixed_precision in ("no", "bf16"))
+        for name in (
+            "steps",
+            "batch_size",
+            "log_every",
+            "sample_every",
+            "sample_count",
+            "sample_steps",
+            "checkpoint_every",
+            "keep",
+        ):
+            _check(self, name, "an integer >= 1", _whole(getattr(self, name), 1))
+        for name in ("warmup", "seed"):
+            _check(self, name, "an integer >= 0", _whole(getattr(self, name)))
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            _check(self, name, "a finite number > 0", _real(value) and 0.0 < value < float("inf"))
+        _check(self, "ema_decay", "in [0, 1)", _real(self.ema_decay) and 0.0 <= self.ema_decay < 1.0)
+
+    def build_process(self) -> Process:
+        """The chosen process with its options.
+
+        Raises:
+            ValueError: options of another process were given, or the process refuses its own.
+        """
+        for name in PROCESSES:
+            options = getattr(self, name)
+            if name != self.process and options != type(options)():
+                raise ValueError(f"config: options of {name} were given, but process is {self.process}")
+        return PROCESSES[self.process](**vars(getattr(self, self.process)))
+
+    def check_continues(self, saved: TrainConfig, where: Path) -> None:
+        """Raise ValueError where these options differ, but for steps, from those `saved` in `where`: the run cannot go on."""
+        mine, others = _flat(self), _flat(saved)
+        differences = [
+            f"--{name.replace('_', '-')} is {value} but was {others[name]}"
+            for name, value in mine.items()
+            if value != others[name] and name != "steps"
+        ]
+        if differences:
+            raise ValueError(f"resume: {'; '.join(differences)} in {where}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain lists, numbers and strings, without those of the other processes."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return {name: value for name, value in plain.items() if name not in PROCESSES or name == self.process}
+
+    def to_yaml(self) -> str:
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False))
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read config.yaml of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML mapping, holds an unknown option, or an option with a bad value.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: {path.parent} is not the folder of a run")
+    try:
+        return config_from_dict(yaml.safe_load(path.read_text("utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def config_from_dict(values: Any) -> TrainConfig:
+    """The options that `TrainConfig.to_dict` gave; raises ValueError or TypeError as `load_config` does."""
+    return _build(TrainConfig, values)
+
+
+def _build(kind: type[T], values: Any) -> T:
+    """A dataclass from nested mappings; lists become tuples."""
+    if not isinstance(values, dict):
+        raise ValueError(f"wanted a mapping of the options of {kind.__name__}, got {type(values).__name__}")
+    hints = get_type_hints(kind)
+    if unknown := sorted(str(name) for name in values if name not in hints):
+        raise ValueError(f"unknown option {', '.join(unknown)} in {kind.__name__}")
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        made[name] = (
+            _build(hints[name], value) if is_dataclass(hints[name]) else tuple(value) if isinstance(value, list) else value
+        )
+    return kind(**made)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        result |= _flat(value, f"{prefix}{item.name}.") if is_dataclass(value) else {prefix + item.name: value}
+    return result
+
+
+def _check(config: Any, name: str, wanted: str, good: bool) -> None:
+    if not good:
+        raise ValueError(f"config: {name} must be {wanted}, got {getattr(config, name)!r}")
+
+
+def _whole(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,37 @@
+"""Exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """Moving average of a network: average <- d average + (1 - d) weights, d = min(decay, (1 + n) / (10 + n)).
+
+    Args:
+        model: the network to follow; it is copied, and `ema.model` is a network of its own to sample with.
+        decay: the decay d after the first updates, in [0, 1).
+
+    Raises:
+        ValueError: decay is outside [0, 1).
+
+    Source:
+        The bias-free start (1 + n) / (10 + n) is that of tf.train.ExponentialMovingAverage, used by DDPM and IHDM.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"EMA: decay must be in [0, 1), got {decay}")
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, n: int) -> None:
+        """Take in the weights of `model` after `n` earlier updates; one fused call for all parameters, no synchronisation."""
+        decay = min(self.decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_(list(self.model.parameters()), [p.detach() for p in model.parameters()], 1.0 - decay)
+        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            average.copy_(buffer)

@@ -1,0 +1,215 @@
+"""The training loop. It is plain PyTorch: copy it into your own project and change what you like."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from softdiff_ext.processes import Process
+from softdiff_ext.training.checkpoints import (
+    Checkpoint,
+    checkpoint_paths,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_module,
+    restore_optimizer,
+    save_checkpoint,
+)
+from softdiff_ext.training.config import TrainConfig, config_from_dict, load_config
+from softdiff_ext.training.data import Batches, Images, load_images
+from softdiff_ext.training.ema import EMA
+from softdiff_ext.training.figures import image_sheet, save_png
+from softdiff_ext.training.files import write_file
+from softdiff_ext.training.interrupt import stop_request
+from softdiff_ext.training.network import build_network
+from softdiff_ext.training.progress import TrainingProgress
+from softdiff_ext.training.randomness import generator, permutation, stream_seed
+
+FIT_IMAGES = 10_000  # a power spectrum or a start distribution needs no more, and what a process keeps is in each checkpoint
+HELD_OUT_IMAGES = 512  # for the held-out loss beside a sample grid
+
+
+def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
+    """Train a network and keep everything about it in the folder `run`.
+
+    Every random number is a pure function of (seed, step, process), so a run that was killed and resumed ends on the CPU
+    with the same bits as an unbroken one. Ctrl-C or SIGTERM saves a checkpoint and returns early.
+
+    Args:
+        config: all options.
+        run: its folder, empty or not there; config.yaml, checkpoints/, samples/ and tensorboard/ are written into it.
+        resume: continue from the last checkpoint in `run`; the saved options must be those of `config`, but for `steps`.
+
+    Returns:
+        The number of steps done: config.steps, or fewer when it was asked to stop.
+
+    Raises:
+        ValueError: an option, the data or a checkpoint is unusable; raised before anything is written.
+        FileExistsError: `run` is not empty and resume is False.
+        FloatingPointError: the loss is not finite any more.
+        RuntimeError: several processes were started but do not know each other.
+    """
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    refuse_separate_processes(accelerator)
+    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    if accelerator.is_main_process:
+        check_run_folder(config, run, resume)
+
+    train_images, held_out = load_images(config.data, config.mode)
+    train_images = train_images.to(device)
+    batches = Batches(train_images, config.batch_size, config.seed, rank, world)
+    process = config.build_process()
+    torch.manual_seed(config.seed)
+    network = build_network(config.network, train_images.shape)
+    ema = EMA(network, config.ema_decay)
+    ema.model.to(device)
+    model = accelerator.prepare(network)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, process)
+
+    checkpoints = checkpoint_paths(run / "checkpoints") if resume else []
+    start = state.restore(checkpoints[-1]) if checkpoints else 0
+    if not checkpoints:
+        process.fit(train_images.floats(permutation(len(train_images), "fit")[:FIT_IMAGES]))
+    process.to(device)
+    accelerator.wait_for_everyone()  # all have read before the first one writes
+    if accelerator.is_main_process:
+        write_file(run / "config.yaml", config.to_yaml().encode())
+
+    writer = SummaryWriter(run / "tensorboard", purge_step=start + 1) if accelerator.is_main_process else None
+    losses: list[Tensor] = []
+    saved = start
+    images_per_step = config.batch_size * world
+    with (
+        TrainingProgress(start, config.steps, images_per_step, accelerator.is_main_process) as progress,
+        stop_request() as stop,
+    ):
+        for step in range(start, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
+            torch.manual_seed(stream_seed(config.seed, "dropout", step, rank))
+            draws = generator(device, config.seed, "loss", step, rank)
+
+            loss, details = process.loss(model, batches(step), generator=draws)
+            accelerator.backward(loss)
+            gradient_norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.update(network, step)
+
+            losses.append(loss.detach())
+            done = step + 1
+            progress.advance(done)
+            if done % config.log_every == 0 or done == config.steps:
+                mean_loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))  # the only wait for the device
+                losses.clear()
+                if not math.isfinite(mean_loss):
+                    raise FloatingPointError(f"loss is {mean_loss} after step {done}: lower --learning-rate or --clip")
+                progress.loss(done, mean_loss)
+                if writer:
+                    scalars = {"loss": mean_loss, "gradient_norm": float(gradient_norm), **details}
+                    for name, value in scalars.items():
+                        writer.add_scalar(f"train/{name}", value, done)
+            if writer and (done % config.sample_every == 0 or done == config.steps):
+                sheet = sample_sheet(config, process, ema.model, train_images.shape, device)
+                save_png(run / "samples" / f"step-{done:08d}.png", sheet)
+                writer.add_image("samples", sheet, done)
+                writer.add_scalar("held_out/loss", held_out_loss(process, ema.model, held_out, config.seed, device), done)
+            stopping = should_stop(accelerator, stop.asked, done, config.log_every)
+            if done % config.checkpoint_every == 0 or done == config.steps or stopping:
+                if accelerator.is_main_process:
+                    save_checkpoint(run / "checkpoints", state.checkpoint(done), config.keep)
+                accelerator.wait_for_everyone()
+                saved = done
+            if stopping:
+                break
+    if writer:
+        writer.close()
+    accelerator.end_training()
+    return saved
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that changes while training; with the step number it determines the rest of the run."""
+
+    config: TrainConfig
+    images: tuple[int, int, int, int]
+    model: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    process: Process
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        tensors = {
+            "model": dict(self.model.state_dict()),
+            "ema": dict(self.ema.state_dict()),
+            "optimizer": optimizer_tensors(self.optimizer),
+            "process": dict(self.process.state_dict()),
+        }
+        return Checkpoint(step, self.config.to_dict(), self.images, tensors)
+
+    def restore(self, path: Path) -> int:
+        """Load a checkpoint; returns the number of steps done."""
+        checkpoint = load_checkpoint(path)
+        self.config.check_continues(config_from_dict(checkpoint.config), path)
+        if checkpoint.images != self.images:
+            raise ValueError(
+                f"resume: {path} was trained on images {list(checkpoint.images)}, the data are now {list(self.images)}"
+            )
+        restore_module(self.model, checkpoint, "model")
+        restore_module(self.ema, checkpoint, "ema")
+        restore_module(self.process, checkpoint, "process")
+        restore_optimizer(self.optimizer, checkpoint)
+        return checkpoint.step
+
+
+def check_run_folder(config: TrainConfig, run: Path, resume: bool) -> None:
+    """Refuse to write over a run, or to continue one as another."""
+    if resume:
+        config.check_continues(load_config(run / "config.yaml"), run)
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise FileExistsError(f"run folder {run} exists and is not empty: continue it with --resume, or choose another")
+
+
+def refuse_separate_processes(accelerator: Accelerator) -> None:
+    """torchrun on a machine without GPU starts processes that accelerate leaves alone: each would train the whole run."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise RuntimeError(
+            f"{started} processes were started, but accelerate sees {accelerator.num_processes}, so each would train alone: "
+            "set ACCELERATE_USE_CPU=true to train on CPUs with torchrun"
+        )
+
+
+def should_stop(accelerator: Accelerator, asked: bool, done: int, every: int) -> bool:
+    """Whether to stop after this step: all processes must agree, and asking each other costs a wait, so not at each step."""
+    if accelerator.num_processes == 1:
+        return asked
+    if done % every:
+        return False
+    return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum") > 0)
+
+
+def sample_sheet(
+    config: TrainConfig, process: Process, model: nn.Module, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """A sheet of samples, always from the same random numbers, so that successive sheets show the training alone."""
+    draws = generator(device, config.seed, "samples")
+    images = process.sample(model, (config.sample_count, *shape), config.sample_steps, generator=draws)
+    return image_sheet(images)
+
+
+@torch.no_grad()
+def held_out_loss(process: Process, model: nn.Module, images: Images, seed: int, device: torch.device) -> float:
+    """The loss on images never trained on, always the same ones with the same random numbers."""
+    batch = images.floats(permutation(len(images), "held-out")[:HELD_OUT_IMAGES]).to(device)
+    loss, _ = process.loss(model, batch, generator=generator(device, seed, "held-out"))
+    return float(loss)

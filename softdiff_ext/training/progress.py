@@ -1,0 +1,76 @@
+"""What a person sees while a run trains: a live bar in a terminal, now and then a line in a log file."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class _ImagesPerSecond(ProgressColumn):
+    def __init__(self, images_per_step: int) -> None:
+        super().__init__()
+        self.images_per_step = images_per_step
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{(task.speed or 0.0) * self.images_per_step:,.0f} images/s", style="progress.data.speed")
+
+
+class TrainingProgress:
+    """Shows step, loss, images/s and the time left, on standard error.
+
+    Args:
+        start, steps: steps done before and in all.
+        images_per_step: over all processes.
+        visible: False on all processes but one.
+    """
+
+    def __init__(self, start: int, steps: int, images_per_step: int, visible: bool = True) -> None:
+        self.console = Console(stderr=True, quiet=not visible)
+        self.start, self.steps, self.images_per_step = start, steps, images_per_step
+        self.begun = self.last_line = time.monotonic()
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            _ImagesPerSecond(images_per_step),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            expand=True,
+            disable=not (visible and self.console.is_terminal),
+        )
+        self.task = self.bar.add_task("training", total=steps, completed=start, loss="-")
+
+    def __enter__(self) -> TrainingProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def advance(self, step: int) -> None:
+        """`step` steps are done."""
+        self.bar.update(self.task, completed=step)
+
+    def loss(self, step: int, loss: float) -> None:
+        """The mean loss since the last call, after `step` steps."""
+        self.bar.update(self.task, loss=f"{loss:.4g}")
+        now = time.monotonic()
+        if self.console.is_terminal or (now - self.last_line < _SECONDS_BETWEEN_LINES and step < self.steps):
+            return
+        self.last_line = now
+        speed = (step - self.start) / max(now - self.begun, 1e-9)
+        left = time.strftime("%H:%M:%S", time.gmtime((self.steps - step) / speed))
+        line = f"step {step}/{self.steps}  loss {loss:.4g}  {speed * self.images_per_step:,.0f} images/s  {left} left"
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        """A line above the bar."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)

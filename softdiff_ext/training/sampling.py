@@ -1,0 +1,80 @@
+"""Images from a run folder: the averaged weights of its last checkpoint, a PNG sheet and an array."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from softdiff_ext.rules import DDIM, Cold, Markov, Momentum, Naive, Rule
+from softdiff_ext.training.checkpoints import last_checkpoint, load_checkpoint
+from softdiff_ext.training.figures import image_sheet, save_png
+from softdiff_ext.training.files import write_file
+from softdiff_ext.training.randomness import generator
+from softdiff_ext.training.runs import load_run
+
+RULES: dict[str, Rule | None] = {
+    "default": None,
+    "markov": Markov(),
+    "momentum": Momentum(),
+    "momentum-exact": Momentum(exact=True),
+    "ddim": DDIM(),
+    "naive": Naive(),
+    "cold": Cold(),
+}
+"""The samplers by name; None is the process's own."""
+
+_BATCH = 256  # fixed, because the random numbers, and so the images, depend on it
+
+
+def sample_run(
+    run: Path,
+    count: int = 64,
+    steps: int = 100,
+    rule: Rule | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> tuple[Path, Path]:
+    """Draw `count` images from the last checkpoint of `run`; on a GPU where there is one.
+
+    Args:
+        run: folder of a training run.
+        count, steps, seed: number of images, sampler steps, and the name of the random numbers.
+        rule: the sampler; None: that of the process.
+        out: the files without suffix; None: run/samples/step-XXXXXXXX-seed-SEED.
+        overwrite: replace files that exist.
+
+    Returns:
+        The PNG sheet and the .npy file, float32 [count, C, H, W], near [-1, 1] and not clipped.
+
+    Raises:
+        ValueError: count or steps is below 1, the run has no checkpoint, or it is damaged.
+        FileExistsError: a file is there already and overwrite is False.
+    """
+    for name, value, least in (("count", count, 1), ("steps", steps, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"sample: {name} must be >= {least}, got {value}")
+    path = last_checkpoint(run)
+    stem = run / "samples" / f"{path.name}-seed-{seed}" if out is None else out
+    sheet, array = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.npy")
+    for file in (sheet, array):
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"sample: {file} exists: give --overwrite, or another --out")
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = load_checkpoint(path, ()).shape
+    process, network = load_run(run, device)
+    parts = []
+    for first in range(0, count, _BATCH):
+        draws = generator(device, seed, "sample", first)
+        size = min(_BATCH, count - first)
+        parts.append(process.sample(network, (size, *shape), steps, rule, generator=draws).cpu())
+    images = torch.cat(parts)
+    content = io.BytesIO()
+    np.save(content, images.float().numpy(), allow_pickle=False)
+    write_file(array, content.getvalue())
+    save_png(sheet, image_sheet(images))
+    return sheet, array
