@@ -1,0 +1,49 @@
+# make demo    set up and run the digits demo: pictures and numbers in out/demo (under 8 minutes on 2 CPU cores)
+# make test    set up and run the whole test suite
+# make lint    ruff, ruff format and mypy, as the CI does
+# make venv    only set up: .venv with the package, the training extra and the development tools
+# make clean   remove .venv, build products and caches; out/ and runs/ stay
+#
+# PYTHON=python3.12 make demo   takes another Python (3.10 or newer)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# what an installed package is made of: when one of these changes, the next target installs again
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc softdiff_ext -type f -not -name '*.pyc' -not -name '*.so')
+
+.PHONY: demo test lint venv clean
+
+demo: $(VENV)/.installed-train
+	@echo "== demo: train both processes on the digit scans, sample, measure -> out/demo"
+	$(BIN)/python docs/examples/digits_demo.py
+
+test: $(VENV)/.installed-dev
+	@echo "== test: the whole suite"
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+venv: $(VENV)/.installed-dev
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@echo "== a virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+# constraints.txt pins torch and all else to what was tested; the C++ extension is compiled here, in an isolated build
+$(VENV)/.installed-train: $(SOURCES) | $(BIN)/python
+	@echo "== install the package and its training extra (compiles the C++ extension; minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[train]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
+	@echo "== install the package, its training extra and the development tools (compiles the C++ extension; minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[train,dev]"
+	@touch $@ $(VENV)/.installed-train
