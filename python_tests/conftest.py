@@ -1,0 +1,29 @@
+"""Test set-up: the device fixture, the hypothesis profile, and CUDA tests: deselected, and counted, without a device."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+import torch
+
+# One set of examples for everybody: a failure seen once is seen again by the same command. No deadline: the machine is shared.
+hypothesis.settings.register_profile("softdiff", derandomize=True, deadline=None, max_examples=40, database=None)
+hypothesis.settings.load_profile("softdiff")
+
+
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    cuda = [item for item in items if item.get_closest_marker("cuda")]
+    items[:] = [item for item in items if not item.get_closest_marker("cuda")]
+    config.hook.pytest_deselected(items=cuda)
+
+
+def pytest_report_header() -> str:
+    found = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (tests marked cuda are deselected: not run)"
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, CUDA device: {found}"
