@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 import softdiff_ext as sd
-from softdiff_ext.processes import BlurringDiffusion, SoftDiffusion
+from softdiff_ext.processes import Process
 from softdiff_ext.training.classifier import classify, train_classifier
 from softdiff_ext.training.config import BlurringOptions, NetworkOptions, SoftOptions, TrainConfig
 from softdiff_ext.training.data import Images, load_images
@@ -56,29 +56,29 @@ class Recipe:
 
 
 # What both runs share. The images are 8 pixels wide, so the blur ends at 4 or 5 pixels, not at the 20 of large images.
-COMMON = {
-    "data": "digits",
-    "network": NetworkOptions(channels=(32, 64), blocks=1, attention=(1,)),
-    "steps": 1200,
-    "batch_size": 128,
-    "learning_rate": 1e-3,
-    "warmup": 100,
-    "ema_decay": 0.995,
-    "log_every": 5,
-    "sample_every": 10_000,  # only the sheet at the end
-    "checkpoint_every": 10_000,
-    "sample_steps": 20,
-}
+COMMON = TrainConfig(
+    data="digits",
+    network=NetworkOptions(channels=(32, 64), blocks=1, attention=(1,)),
+    steps=1200,
+    batch_size=128,
+    learning_rate=1e-3,
+    warmup=100,
+    ema_decay=0.995,
+    log_every=5,
+    sample_every=10_000,  # only the sheet at the end
+    checkpoint_every=10_000,
+    sample_steps=20,
+)
 RECIPES = {
     "blurring": Recipe(
         "Blurring Diffusion",
-        TrainConfig(process="blurring", blurring=BlurringOptions(sigma_blur_max=4.0), **COMMON),
+        replace(COMMON, process="blurring", blurring=BlurringOptions(sigma_blur_max=4.0)),
         sd.Markov(),
         50,
     ),
     "soft": Recipe(
         "Soft Diffusion",
-        TrainConfig(process="soft", soft=SoftOptions(sigma_blur=(0.01, 5.0)), **COMMON),
+        replace(COMMON, process="soft", soft=SoftOptions(sigma_blur=(0.01, 5.0))),
         sd.Momentum(),
         50,
     ),
@@ -90,7 +90,7 @@ class Made:
     """What came of a recipe."""
 
     title: str
-    process: BlurringDiffusion | SoftDiffusion
+    process: Process
     samples: Tensor
     path: Grid
     losses: tuple[np.ndarray, np.ndarray]
@@ -192,7 +192,7 @@ def make(name: str, recipe: Recipe, images: Tensor, held_out: Tensor, judge: Jud
 
 
 @torch.no_grad()
-def sample(process: BlurringDiffusion | SoftDiffusion, network: nn.Module, recipe: Recipe, count: int) -> tuple[Tensor, Grid]:
+def sample(process: Process, network: nn.Module, recipe: Recipe, count: int) -> tuple[Tensor, Grid]:
     """`count` images, clipped to [-1, 1], and the path of the first ones: what the network saw on the way, then the image."""
     moments = [round(i * (recipe.steps - 1) / (SHOWN - 1)) for i in range(SHOWN)]
     path: list[Tensor] = []
@@ -211,7 +211,7 @@ def sample(process: BlurringDiffusion | SoftDiffusion, network: nn.Module, recip
     return images, (torch.stack([*path, images[:SHOWN, 0]], dim=1), [*labels, "image"])
 
 
-def corrupt(process: BlurringDiffusion | SoftDiffusion, images: Tensor) -> Grid:
+def corrupt(process: Process, images: Tensor) -> Grid:
     """Images [N, 1, H, W] at nine times from clean to fully corrupted, and what the levels are."""
     generator = torch.Generator().manual_seed(0)
     columns, labels = [images[:, 0]], ["original\n\n\n"]
