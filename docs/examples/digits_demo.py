@@ -3,21 +3,24 @@
     python docs/examples/digits_demo.py        (make demo sets everything up and runs it)
 
 Writes to out/demo: forward.png, reverse.png, samples.png, loss.png, metrics.json, and the training runs below runs/, with
-which `softdiff sample` and `softdiff train --resume` work. The digits are the 1797 scans of 8x8 pixels that the package
-carries; a fifth of them no training sees.
+which `softdiff sample` works. The digits are the 1797 scans of 8x8 pixels that the package carries; a fifth of them no
+training sees.
+
+To learn from: `make` is all that a program of your own needs to train and sample; the rest looks at the result.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from torch import Tensor, nn
 
 import softdiff_ext as sd
 from softdiff_ext.processes import Process
+from softdiff_ext.rules import Rule
 from softdiff_ext.training.classifier import classify, train_classifier
 from softdiff_ext.training.config import BlurringOptions, NetworkOptions, SoftOptions, TrainConfig
 from softdiff_ext.training.data import Images, load_images
@@ -51,7 +55,7 @@ class Recipe:
 
     title: str
     config: TrainConfig
-    rule: sd.Markov | sd.Momentum | sd.DDIM
+    rule: Rule
     steps: int
 
 
@@ -59,8 +63,8 @@ class Recipe:
 COMMON = TrainConfig(
     data="digits",
     network=NetworkOptions(channels=(32, 64), blocks=1, attention=(1,)),
-    steps=1200,
-    batch_size=128,
+    steps=2000,
+    batch_size=64,
     learning_rate=1e-3,
     warmup=100,
     ema_decay=0.995,
@@ -71,73 +75,99 @@ COMMON = TrainConfig(
 )
 RECIPES = {
     "blurring": Recipe(
-        "Blurring Diffusion",
-        replace(COMMON, process="blurring", blurring=BlurringOptions(sigma_blur_max=4.0)),
-        sd.Markov(),
-        50,
+        "Blurring Diffusion", replace(COMMON, process="blurring", blurring=BlurringOptions(sigma_blur_max=4.0)), sd.Markov(), 50
     ),
     "soft": Recipe(
-        "Soft Diffusion",
-        replace(COMMON, process="soft", soft=SoftOptions(sigma_blur=(0.01, 5.0))),
-        sd.Momentum(),
-        50,
+        "Soft Diffusion", replace(COMMON, process="soft", soft=SoftOptions(sigma_blur=(0.01, 5.0))), sd.Momentum(), 50
     ),
 }
 
 
 @dataclass(frozen=True)
 class Made:
-    """What came of a recipe."""
+    """What came of a recipe; arrays, because they travel between processes of the operating system."""
 
-    title: str
-    process: Process
-    samples: Tensor
-    path: Grid
-    losses: tuple[np.ndarray, np.ndarray]
-    metrics: dict[str, Any]
+    samples: np.ndarray  # [SAMPLES, 1, 8, 8] in [-1, 1]
+    path: np.ndarray  # [SHOWN, SHOWN + 1, 8, 8], the way of the first samples
+    path_labels: list[str]
+    untrained: np.ndarray  # samples of the same network before training
+    seconds: dict[str, float]
+
+
+def make(name: str, untrained: int) -> Made:
+    """Train with the package's own loop, load the run, and sample with the averaged weights."""
+    recipe, run = RECIPES[name], RUNS / name
+    clock = [time.perf_counter()]
+    if train(recipe.config, run) < recipe.config.steps:
+        raise KeyboardInterrupt
+    clock.append(time.perf_counter())
+    print(f"draws {SAMPLES} samples in {recipe.steps} steps", file=sys.stderr)
+    process, network = load_run(run)
+    samples, path, path_labels = sample(process, network, recipe, SAMPLES)
+    clock.append(time.perf_counter())
+    print(f"draws {untrained} samples with an untrained network, for comparison", file=sys.stderr)
+    torch.manual_seed(recipe.config.seed)
+    before, _, _ = sample(process, build_network(recipe.config.network, (1, 8, 8)).eval(), recipe, untrained)
+    clock.append(time.perf_counter())
+    seconds = dict(zip(("train", "sample", "sample_untrained"), np.diff(clock).round(1).tolist(), strict=True))
+    return Made(samples.numpy(), path.numpy(), path_labels, before.numpy(), seconds)
+
+
+def sample(process: Process, network: nn.Module, recipe: Recipe, count: int) -> tuple[Tensor, Tensor, list[str]]:
+    """`count` images, clipped to [-1, 1], and the path of the first ones: what the network saw on the way, then the image."""
+    moments = [round(i * (recipe.steps - 1) / (SHOWN - 1)) for i in range(SHOWN)]
+    path: list[Tensor] = []
+
+    def watch(index: int, z_t: Tensor, x_hat: Tensor) -> None:
+        if index in moments and len(path) < SHOWN:
+            path.append(z_t[:SHOWN, 0].clone())
+
+    generator = torch.Generator().manual_seed(recipe.config.seed)
+    parts: list[Tensor] = []
+    for start in range(0, count, 256):
+        shape = (min(256, count - start), 1, 8, 8)
+        parts.append(process.sample(network, shape, recipe.steps, rule=recipe.rule, generator=generator, callback=watch))
+    images = torch.cat(parts).clamp(-1, 1)
+    labels = [*(f"t = {1 - index / recipe.steps:.2f}" for index in moments), "image"]
+    return images, torch.stack([*path, images[:SHOWN, 0]], dim=1), labels
 
 
 def main() -> None:
-    seconds: dict[str, float] = {}
+    begun = time.perf_counter()
+    threads = max(1, torch.get_num_threads() // len(RECIPES))
+    torch.set_num_threads(1)
     train_set, held_out_set = load_images("digits")
     images, held_out = train_set.floats(), held_out_set.floats()
-    print(f"{len(images)} digits to train on, {len(held_out)} held out; {torch.get_num_threads()} threads", flush=True)
-
-    with stage("train a classifier that will judge the samples", "classifier", seconds):
-        judge = Judge(train_set, held_out_set)
-    print(f"   it is right about {judge.accuracy:.1%} of the held-out digits", flush=True)
-
     shutil.rmtree(RUNS, ignore_errors=True)  # of an earlier demo: train() itself never writes over a run
-    made = {name: make(name, recipe, images, held_out, judge, seconds) for name, recipe in RECIPES.items()}
+    print(f"{len(images)} digits to train on, {len(held_out)} held out")
+    print(f"training both processes side by side, {threads} thread(s) each, into {RUNS}", flush=True)
 
-    with stage("draw the pictures", "pictures", seconds):
-        draw_pictures(made, images)
+    with ProcessPoolExecutor(len(RECIPES), get_context("spawn"), start_worker, (threads,)) as pool:
+        futures = {name: pool.submit(work, name, len(held_out)) for name in RECIPES}
+        judge = Judge(train_set, held_out_set)
+        print(
+            f"the classifier that will judge the samples is right about {judge.accuracy:.1%} of the held-out digits", flush=True
+        )
+        made = {name: future.result() for name, future in futures.items()}
 
+    reports = {name: judged(name, item, judge, images, held_out) for name, item in made.items()}
+    draw_pictures(made, images)
+    spent = os.times()
     metrics = {
-        "classifier": {"held_out_accuracy": judge.accuracy, "sure_means_probability_above": SURE},
+        "classifier": {"held_out_accuracy": round(judge.accuracy, 4), "sure_means_probability_above": SURE},
         "held_out": judge.report(held_out),
-        "processes": {name: item.metrics for name, item in made.items()},
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "cpu_seconds": round(time.process_time(), 1),
+        "processes": reports,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "cpu_seconds": round(spent.user + spent.system + spent.children_user + spent.children_system, 1),
         "machine": {
             "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
+            "threads_a_process": threads,
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
     }
     write_file(OUT / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     summarise(metrics)
-
-
-@contextmanager
-def stage(text: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Say what is going on and how long it took, on the clock and on the processor."""
-    print(f"== {text}", flush=True)
-    clock, cpu = time.perf_counter(), time.process_time()
-    yield
-    seconds[name] = time.perf_counter() - clock
-    print(f"   {seconds[name]:.0f} s ({time.process_time() - cpu:.0f} s of processor time)", flush=True)
 
 
 class Judge:
@@ -160,55 +190,39 @@ class Judge:
             "count": len(images),
             "frechet_distance": round(frechet_distance(features, self.reference), 2),
             "sure_share": round(sum(counts) / len(images), 4),
-            "sure_of_each_digit": counts,
+            "sure_of_each_digit": " ".join(map(str, counts)),
             "all_ten_digits": min(counts) > 0,
         }
 
 
-def make(name: str, recipe: Recipe, images: Tensor, held_out: Tensor, judge: Judge, seconds: dict[str, float]) -> Made:
-    """Train with the package's own loop, sample with the averaged weights of the run, measure the samples."""
-    config, run, title = recipe.config, RUNS / name, recipe.title
-    with stage(f"{title}: train {config.steps} steps of {config.batch_size} images", f"train {name}", seconds):
-        if train(config, run) < config.steps:
-            sys.exit("stopped before the end of training; no pictures were written")
-    with stage(f"{title}: draw {SAMPLES} samples in {recipe.steps} steps", f"sample {name}", seconds):
-        process, network = load_run(run)
-        samples, path = sample(process, network, recipe, SAMPLES)
-    with stage(f"{title}: {len(held_out)} samples from an untrained network, for comparison", f"untrained {name}", seconds):
-        torch.manual_seed(config.seed)
-        untrained, _ = sample(process, build_network(config.network, (1, 8, 8)).eval(), recipe, len(held_out))
-    metrics = {
+def judged(name: str, made: Made, judge: Judge, images: Tensor, held_out: Tensor) -> dict[str, Any]:
+    """All numbers of a process. Half of the digits that no one copied are nearer to a training image than held_out's median."""
+    recipe, samples = RECIPES[name], torch.from_numpy(made.samples)
+    return {
         "samples": judge.report(samples),
         "as_many_samples_as_held_out": judge.report(samples[: len(held_out)]),
-        "untrained": judge.report(untrained),
+        "untrained": judge.report(torch.from_numpy(made.untrained)),
         "median_rms_to_nearest_training_image": {
             "samples": round(float(nearest(samples, images)[0].median()), 4),
             "held_out": round(float(nearest(held_out, images)[0].median()), 4),
         },
+        "seconds": made.seconds,
         "sampler": {"rule": repr(recipe.rule), "steps": recipe.steps},
-        "settings": config.to_dict(),
+        "training": recipe.config.to_dict(),
     }
-    return Made(title, process, samples, path, logged_losses(run), metrics)
 
 
-@torch.no_grad()
-def sample(process: Process, network: nn.Module, recipe: Recipe, count: int) -> tuple[Tensor, Grid]:
-    """`count` images, clipped to [-1, 1], and the path of the first ones: what the network saw on the way, then the image."""
-    moments = [round(i * (recipe.steps - 1) / (SHOWN - 1)) for i in range(SHOWN)]
-    path: list[Tensor] = []
-
-    def watch(index: int, z_t: Tensor, x_hat: Tensor) -> None:
-        if index in moments and len(path) < SHOWN:
-            path.append(z_t[:SHOWN, 0].clone())
-
-    generator = torch.Generator().manual_seed(recipe.config.seed)
-    parts: list[Tensor] = []
-    for start in range(0, count, 256):
-        shape = (min(256, count - start), 1, 8, 8)
-        parts.append(process.sample(network, shape, recipe.steps, rule=recipe.rule, generator=generator, callback=watch))
-    images = torch.cat(parts).clamp(-1, 1)
-    labels = [f"t = {1 - index / recipe.steps:.2f}" for index in moments]
-    return images, (torch.stack([*path, images[:SHOWN, 0]], dim=1), [*labels, "image"])
+def draw_pictures(made: dict[str, Made], images: Tensor) -> None:
+    panels = {RECIPES[name].title: corrupt(load_run(RUNS / name)[0], images[:4]) for name in made}
+    strips(panels, "Scanned digits under growing corruption", OUT / "forward.png")
+    panels = {RECIPES[name].title: (torch.from_numpy(item.path), item.path_labels) for name, item in made.items()}
+    strips(panels, "The way back: eight samples from the start to the finished digit", OUT / "reverse.png", side_by_side=True)
+    compared = {}
+    for name, item in made.items():
+        samples = torch.from_numpy(item.samples[:64])
+        compared[f"{RECIPES[name].title}: the first 64 samples"] = samples, images[nearest(samples, images)[1]]
+    pairs(compared, "New digits and the training images closest to them", OUT / "samples.png")
+    curves({RECIPES[name].title: logged_losses(RUNS / name) for name in made}, OUT / "loss.png")
 
 
 def corrupt(process: Process, images: Tensor) -> Grid:
@@ -223,19 +237,6 @@ def corrupt(process: Process, images: Tensor) -> Grid:
     return torch.stack(columns, dim=1), labels
 
 
-def draw_pictures(made: dict[str, Made], images: Tensor) -> None:
-    heading = "Scanned digits under growing corruption"
-    strips({item.title: corrupt(item.process, images[:4]) for item in made.values()}, heading, OUT / "forward.png")
-    heading = "The way back: eight samples from the start to the finished digit"
-    strips({item.title: item.path for item in made.values()}, heading, OUT / "reverse.png", side_by_side=True)
-    compared = {}
-    for item in made.values():
-        samples = item.samples[:64]
-        compared[f"{item.title}: the first 64 samples"] = samples, images[nearest(samples, images)[1]]
-    pairs(compared, "New digits and the training images closest to them", OUT / "samples.png")
-    curves({item.title: item.losses for item in made.values()}, OUT / "loss.png")
-
-
 def logged_losses(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """(steps, losses) of a run, from its TensorBoard file."""
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})  # 0: all of them
@@ -247,14 +248,39 @@ def summarise(metrics: dict[str, Any]) -> None:
     print(f"\n{'':32}{'Frechet distance':>18}{'classifier sure':>17}{'digits found':>14}")
     rows = {"held-out scans": metrics["held_out"]}
     for name, item in metrics["processes"].items():
-        rows |= {f"{RECIPES[name].title}": item["samples"], f"{RECIPES[name].title}, untrained": item["untrained"]}
+        rows |= {RECIPES[name].title: item["samples"], f"{RECIPES[name].title}, untrained": item["untrained"]}
     for title, row in rows.items():
-        found = sum(count > 0 for count in row["sure_of_each_digit"])
+        found = sum(count != "0" for count in row["sure_of_each_digit"].split())
         print(f"{title:32}{row['frechet_distance']:>18.2f}{row['sure_share']:>17.1%}{found:>11}/10")
-    print(f"\n{sum(metrics['seconds'].values()):.0f} s, {metrics['cpu_seconds']:.0f} s of processor time. Look at:")
+    print(f"\n{metrics['seconds']:.0f} s, {metrics['cpu_seconds']:.0f} s of processor time. Look at:")
     for file in ("samples.png", "reverse.png", "forward.png", "loss.png", "metrics.json"):
         print(f"  {OUT / file}")
 
 
+class Prefixed(io.TextIOBase):
+    """A text stream that puts a name before each line: two processes report on one terminal."""
+
+    def __init__(self, name: str, to: int) -> None:
+        self.name, self.to, self.rest = name, to, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            os.write(self.to, f"{self.name:>8}  {line}\n".encode())  # one write a line: lines never mix
+        return len(text)
+
+
+def start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def work(name: str, untrained: int) -> Made:
+    sys.stderr = Prefixed(name, sys.stderr.fileno())
+    return make(name, untrained)
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; no pictures were written")
