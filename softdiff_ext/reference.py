@@ -20,9 +20,10 @@ from softdiff_ext.rules import DDIM, Cold, Markov, Momentum, Naive, Rule
 
 def dct_matrix(n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
     """Orthonormal DCT-II matrix [n, n]: M[k, i] = c_k cos(pi (i + 1/2) k / n), c_0 = sqrt(1/n), c_k = sqrt(2/n)."""
-    k = torch.arange(n, dtype=torch.float64, device=device)[:, None]
-    i = torch.arange(n, dtype=torch.float64, device=device)[None, :]
-    matrix = torch.cos(math.pi * (i + 0.5) * k / n) * math.sqrt(2.0 / n)
+    k = torch.arange(n, device=device)[:, None]
+    i = torch.arange(n, device=device)[None, :]
+    turn = (2 * i + 1) * k % (4 * n)  # reduced on integers: a large argument would cost digits of the cosine
+    matrix = torch.cos(math.pi * turn.double() / (2 * n)) * math.sqrt(2.0 / n)
     return torch.where(k == 0, math.sqrt(1.0 / n), matrix).to(dtype)
 
 

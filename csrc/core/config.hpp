@@ -1,0 +1,16 @@
+// What lets one header serve g++ (scalar and SIMD, several instruction sets) and nvcc.
+#pragma once
+
+#if defined(__CUDACC__)
+#define SOFTDIFF_INLINE __host__ __device__ __forceinline__
+#define SOFTDIFF_UNROLL _Pragma("unroll")
+#else
+#define SOFTDIFF_INLINE inline __attribute__((always_inline))
+#define SOFTDIFF_UNROLL _Pragma("GCC unroll 128")
+#endif
+
+// Translation units built for different instruction sets must not share one copy of an inline function: the linker keeps any
+// one of them, and a machine without AVX-512 would meet AVX-512 code. So each unit names its own inline namespace.
+#ifndef SOFTDIFF_ISA
+#define SOFTDIFF_ISA portable
+#endif

@@ -1,0 +1,178 @@
+// The gains of one sample in the order and normalisation the plane kernel wants: frequencies permuted as the plans leave them, the
+// weights 2/N of the unnormalised transforms folded in.
+#pragma once
+
+#include "plane.hpp"
+#include "scratch.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+enum class Form { kNone, kNumber, kSeparable, kMap };
+
+// kNumber:    one number for all frequencies: no transform needed.
+// kSeparable: row[h] column[w] (+ flat_row[h] flat_column[w] where there is a floor).
+// kMap:       a vector per (block of rows, w), lanes are rows: map[(h / kLanes) W + w].
+template <class T>
+struct Gain {
+    Form form = Form::kNone;
+    T number = 0;
+    const T* row = nullptr;
+    const T* column = nullptr;
+    const T* flat_row = nullptr;
+    const T* flat_column = nullptr;
+    const Vec<T>* map = nullptr;
+};
+
+template <class T>
+class Gains {
+  public:
+    using V = Vec<T>;
+    static constexpr int L = kLanes<T>;
+
+    Gains(const CombineTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
+        for (T** table : {&row_, &flat_row_, &second_row_}) *table = arena.take<T>(plane.padded_height);
+        for (T** table : {&column_, &second_column_}) *table = arena.take<T>(plane.padded_width);
+        for (int i = 0; i < kTerms; ++i) {
+            const bool mapped = needs_map(task, i);
+            map_[i] = mapped ? arena.take<V>(static_cast<std::int64_t>(plane.padded_height / L) * plane.W) : nullptr;
+        }
+    }
+
+    // The noise is drawn by the kernel straight in the DCT basis.
+    static bool draws_spectral_noise(const CombineTask& task) { return task.draw_noise && needs_map(task, 2); }
+
+    const Gain<T>* prepare(std::int64_t b, std::int64_t c) {
+        switch (task_.kind) {
+            case GainKind::kLevel: prepare_level(b); break;
+            case GainKind::kStep: prepare_step(b); break;
+            case GainKind::kMap: prepare_maps(b, c); break;
+        }
+        return gain_;
+    }
+
+  private:
+    const CombineTask& task_;
+    const Plane<T>& plane_;
+    Gain<T> gain_[kTerms];
+    T *row_, *flat_row_, *second_row_, *column_, *second_column_;
+    V* map_[kTerms];
+    std::int64_t ready_sample_ = -1;
+    const void* ready_map_[kTerms] = {};
+
+    static bool present(const CombineTask& task, int term) { return task.term[term].data != nullptr || (term == 2 && task.draw_noise); }
+
+    static bool needs_map(const CombineTask& task, int term) {
+        if (!present(task, term)) return false;
+        if (task.kind == GainKind::kMap) return true;
+        if (task.kind == GainKind::kLevel) return false;
+        const bool markov = task.rule == Rule::kMarkov;
+        const bool plain = task.prediction == Prediction::kX || task.prediction == Prediction::kMean;
+        return term == 0 || markov || (term == 1 && !plain);
+    }
+
+    bool already(std::int64_t b, const LevelArray& levels, const LevelArray& others) {
+        const bool same = ready_sample_ == b || (ready_sample_ >= 0 && levels.stride == 0 && others.stride == 0);
+        ready_sample_ = b;
+        return same;
+    }
+
+    static void set_number(Gain<T>& gain, double value) {
+        gain.form = value == 0.0 ? Form::kNone : Form::kNumber;
+        gain.number = static_cast<T>(value);
+    }
+
+    // alpha^power = (a d)^power; with a floor, d^2 = ((1-f) e)^2 + 2 f (1-f) e + f^2 is left to two applications (ops/).
+    void prepare_level(std::int64_t b) {
+        if (already(b, task_.t, task_.t)) return;
+        const Level level = task_.t.at(b);
+        const double a = std::exp(task_.power * level.log_a), tau = task_.power * level.tau;
+        const auto& vertical = plane_.columns.plan;
+        const auto& horizontal = plane_.rows.plan;
+        for (int h = 0; h < plane_.padded_height; ++h) {
+            row_[h] = h < plane_.H ? static_cast<T>(a * (1.0 - level.floor) * std::exp(-tau * vertical.eigenvalue[h])) * vertical.weight[h] : T(0);
+            flat_row_[h] = h < plane_.H ? static_cast<T>(a * level.floor) * vertical.weight[h] : T(0);
+        }
+        for (int w = 0; w < plane_.W; ++w) column_[w] = static_cast<T>(std::exp(-tau * horizontal.eigenvalue[w])) * horizontal.weight[w];
+        gain_[0] = {};
+        gain_[0].form = Form::kSeparable;
+        gain_[0].row = row_;
+        gain_[0].column = column_;
+        if (level.floor > 0.0) {
+            gain_[0].flat_row = flat_row_;
+            gain_[0].flat_column = horizontal.weight;
+        }
+        set_number(gain_[2], level.sigma);
+    }
+
+    void prepare_step(std::int64_t b) {
+        if (already(b, task_.s, task_.t)) return;
+        const Level s = task_.s.at(b), t = task_.t.at(b);
+        const auto constants = make_step_constants<T>(s, t, task_.rule, task_.parameter, task_.prediction);
+        const auto& vertical = plane_.columns.plan;
+        const auto& horizontal = plane_.rows.plan;
+        const double heat = t.tau - s.tau;
+        for (int h = 0; h < plane_.padded_height; ++h) {
+            row_[h] = h < plane_.H ? static_cast<T>(std::exp(-s.tau * vertical.eigenvalue[h])) : T(0);
+            second_row_[h] = h < plane_.H ? static_cast<T>(std::expm1(-heat * vertical.eigenvalue[h])) : T(0);
+        }
+        for (int w = 0; w < plane_.W; ++w) {
+            column_[w] = static_cast<T>(std::exp(-s.tau * horizontal.eigenvalue[w]));
+            second_column_[w] = static_cast<T>(std::expm1(-heat * horizontal.eigenvalue[w]));
+        }
+        const bool spectral_noise = draws_spectral_noise(task_);
+        for (int h = 0; h < plane_.padded_height; h += L) {
+            const V decay_row = load(row_ + h), fade_row = load(second_row_ + h);
+            V weight_row{}, root_row{};
+            for (int lane = 0; lane < std::min(L, plane_.H - h); ++lane) {
+                weight_row[lane] = vertical.weight[h + lane];
+                root_row[lane] = vertical.root_weight[h + lane];
+            }
+            const std::int64_t base = static_cast<std::int64_t>(h / L) * plane_.W;
+            for (int w = 0; w < plane_.W; ++w) {
+                // expm1(x + y) = expm1(x) + expm1(y) + expm1(x) expm1(y)
+                const V fade = fade_row + second_column_[w] + fade_row * second_column_[w];
+                const auto c = step_coefficients<V, T>(constants, decay_row * column_[w], fade, square_root<T>);
+                const V weight = weight_row * horizontal.weight[w];
+                if (map_[0]) map_[0][base + w] = c.p * weight;
+                if (map_[1]) map_[1][base + w] = c.q * weight;
+                if (map_[2]) map_[2][base + w] = c.w * (spectral_noise ? root_row * horizontal.root_weight[w] : weight);
+            }
+        }
+        for (int i = 0; i < kTerms; ++i) {
+            gain_[i] = {};
+            if (map_[i]) {
+                gain_[i].form = Form::kMap;
+                gain_[i].map = map_[i];
+            }
+        }
+        if (!map_[1]) set_number(gain_[1], static_cast<double>(constants.kappa));
+        if (!map_[2]) set_number(gain_[2], static_cast<double>(constants.omega));
+    }
+
+    void prepare_maps(std::int64_t b, std::int64_t c) {
+        const auto& vertical = plane_.columns.plan;
+        const auto& horizontal = plane_.rows.plan;
+        for (int i = 0; i < kTerms; ++i) {
+            if (!map_[i]) continue;
+            const T* from = plane_of<T>(task_.map[i], b, c);
+            if (ready_map_[i] == from) continue;
+            ready_map_[i] = from;
+            for (int h = 0; h < plane_.padded_height; h += L) {
+                V* to = map_[i] + static_cast<std::int64_t>(h / L) * plane_.W;
+                for (int lane = 0; lane < L; ++lane) {
+                    const bool inside = h + lane < plane_.H;
+                    const int row = inside ? h + lane : 0;
+                    const T* gains = from + vertical.frequency[row] * task_.map[i].stride[2];
+                    const T weight = inside ? vertical.weight[row] : T(0);
+                    for (int w = 0; w < plane_.W; ++w) to[w][lane] = gains[horizontal.frequency[w] * task_.map[i].stride[3]] * (weight * horizontal.weight[w]);
+                }
+            }
+            gain_[i].form = Form::kMap;
+            gain_[i].map = map_[i];
+        }
+    }
+};
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

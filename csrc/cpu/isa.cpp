@@ -1,0 +1,44 @@
+// The table of one instruction set; compiled once for each, with its SOFTDIFF_ISA, like kernels.cpp.
+#include "kernels.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+template <>
+void combine<float>(const CombineTask& task);
+template <>
+void combine<double>(const CombineTask& task);
+template <>
+void transform<float>(const TransformTask& task);
+template <>
+void transform<double>(const TransformTask& task);
+template <>
+void energy<float>(const EnergyTask& task);
+template <>
+void energy<double>(const EnergyTask& task);
+template <>
+void normal<float>(const NormalTask& task);
+template <>
+void normal<double>(const NormalTask& task);
+template <>
+void coefficients<float>(const CoefficientTask& task);
+template <>
+void coefficients<double>(const CoefficientTask& task);
+
+#define SOFTDIFF_NAME(isa) #isa
+#define SOFTDIFF_STRING(isa) SOFTDIFF_NAME(isa)
+
+const Kernels& kernels() {
+    static constexpr Kernels table = {
+        SOFTDIFF_STRING(SOFTDIFF_ISA),
+        {combine<float>, combine<double>},
+        {transform<float>, transform<double>},
+        {energy<float>, energy<double>},
+        {normal<float>, normal<double>},
+        {coefficients<float>, coefficients<double>},
+    };
+    return table;
+}
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

@@ -1,0 +1,153 @@
+#include "plan.hpp"
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "../core/radix.hpp"
+
+namespace softdiff {
+namespace {
+
+constexpr double kPiValue = 3.14159265358979323846;
+
+// cos(pi p / q) with the argument reduced on integers, for tables built at run time.
+double cosine(std::int64_t p, std::int64_t q) { return std::cos(kPiValue * static_cast<double>(p % (2 * q)) / static_cast<double>(q)); }
+
+// Rows in blocks of kMatvecBlock outputs: [block][column][output in block], zero padded.
+template <class T, class Entry>
+std::vector<T> packed_matrix(int rows, int columns, Entry entry) {
+    std::vector<T> packed;
+    packed.reserve(static_cast<std::size_t>(rows + kMatvecBlock) * columns);
+    for (int block = 0; block < rows; block += kMatvecBlock)
+        for (int column = 0; column < columns; ++column)
+            for (int k = block; k < block + kMatvecBlock; ++k) packed.push_back(k < rows ? static_cast<T>(entry(k, column)) : T(0));
+    return packed;
+}
+
+template <class T>
+struct PlanStorage {
+    LinePlan<T> plan{};
+    std::vector<T> factors, even, odd, even_transposed, odd_transposed, dct4, weight, root_weight;
+    std::vector<double> eigenvalue;
+    std::vector<std::int32_t> butterfly, frequency, position;
+
+    explicit PlanStorage(int size) {
+        int leaf = size, radix = 1;
+        while (leaf > kMaxLeaf && leaf % 2 == 0 && radix < kMaxRadix) {
+            leaf /= 2;
+            radix *= 2;
+        }
+        plan.size = size;
+        plan.radix = radix;
+        plan.leaf = leaf;
+        plan.codelet = has_codelet(leaf);
+        for (int i = 0; i < leaf; ++i) add_factors(false, radix, i);
+        position = build_outputs(false, radix, 0);
+        frequency.resize(size);
+        for (int k = 0; k < size; ++k) frequency[position[k]] = k;
+        if (!plan.codelet) build_dense();
+        build_axis();
+        plan.factors = factors.data();
+        plan.butterflies = static_cast<int>(butterfly.size() / 2);
+        plan.butterfly = butterfly.data();
+        plan.frequency = frequency.data();
+        plan.position = position.data();
+        plan.even = even.data();
+        plan.odd = odd.data();
+        plan.even_transposed = even_transposed.data();
+        plan.odd_transposed = odd_transposed.data();
+        plan.dct4 = dct4.data();
+        plan.weight = weight.data();
+        plan.root_weight = root_weight.data();
+        plan.eigenvalue = eigenvalue.data();
+    }
+
+    // The rotations of one position i in the order in which Radix::split meets them.
+    void add_factors(bool dct4_node, int slots, int i) {
+        if (slots == 1) return;
+        const int length = slots * plan.leaf, half = slots / 2;
+        if (dct4_node) {
+            for (int j = 0; j < half; ++j) {
+                const int k = fold_position(j, i, plan.leaf);
+                const double c = cosine(2 * k + 1, 4LL * length), s = cosine(2LL * length - (2 * k + 1), 4LL * length);
+                const double sign = k % 2 == 0 ? 1.0 : -1.0;
+                for (double factor : {c, s, sign * s, -sign * c}) factors.push_back(static_cast<T>(factor));
+            }
+        }
+        add_factors(false, half, i);
+        add_factors(!dct4_node, half, i);
+    }
+
+    // Where each output of a node is once its leaves are done and its butterflies, appended here, are carried out.
+    std::vector<std::int32_t> build_outputs(bool dct4_node, int slots, int first_slot) {
+        const int n = plan.leaf, length = slots * n, half = length / 2;
+        std::vector<std::int32_t> at(length);
+        if (slots == 1) {
+            for (int k = 0; k < n; ++k) at[k] = first_slot * n + k;
+            return at;
+        }
+        const auto low = build_outputs(false, slots / 2, first_slot);
+        const auto high = build_outputs(!dct4_node, slots / 2, first_slot + slots / 2);
+        if (!dct4_node) {
+            for (int k = 0; k < half; ++k) {
+                at[2 * k] = low[k];
+                at[2 * k + 1] = high[k];
+            }
+            return at;
+        }
+        at[0] = low[0];
+        at[length - 1] = high[0];
+        for (int k = 1; k < half; ++k) {
+            at[2 * k - 1] = low[k];
+            at[2 * k] = high[half - k];
+            butterfly.push_back(low[k]);
+            butterfly.push_back(high[half - k]);
+        }
+        return at;
+    }
+
+    // Symmetric split of C2: the even outputs see sums of mirrored inputs, the odd ones differences (core/codelets.hpp).
+    void build_dense() {
+        const std::int64_t n = plan.leaf;
+        const int evens = static_cast<int>((n + 1) / 2), odds = static_cast<int>(n / 2);
+        const auto even_entry = [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k), 2 * n); };
+        const auto odd_entry = [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k + 1), 2 * n); };
+        even = packed_matrix<T>(evens, evens, even_entry);
+        odd = packed_matrix<T>(odds, odds, odd_entry);
+        even_transposed = packed_matrix<T>(evens, evens, [&](int i, int k) { return even_entry(k, i); });
+        odd_transposed = packed_matrix<T>(odds, odds, [&](int i, int k) { return odd_entry(k, i); });
+        if (plan.radix > 1)
+            dct4 = packed_matrix<T>(plan.leaf, plan.leaf, [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k + 1), 4 * n); });
+    }
+
+    void build_axis() {
+        for (int i = 0; i < plan.size; ++i) {
+            const double w = (frequency[i] == 0 ? 1.0 : 2.0) / plan.size;
+            const double root = kPiValue * frequency[i] / plan.size;
+            weight.push_back(static_cast<T>(w));
+            root_weight.push_back(static_cast<T>(std::sqrt(w)));
+            eigenvalue.push_back(root * root);
+        }
+    }
+};
+
+}  // namespace
+
+template <class T>
+const LinePlan<T>& line_plan(std::int64_t size) {
+    static std::mutex mutex;
+    static std::map<std::int64_t, std::unique_ptr<PlanStorage<T>>> plans;
+    const std::lock_guard<std::mutex> lock(mutex);
+    auto& entry = plans[size];
+    if (!entry) entry = std::make_unique<PlanStorage<T>>(static_cast<int>(size));
+    return entry->plan;
+}
+
+template const LinePlan<float>& line_plan<float>(std::int64_t);
+template const LinePlan<double>& line_plan<double>(std::int64_t);
+
+}  // namespace softdiff

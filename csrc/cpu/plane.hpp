@@ -1,0 +1,142 @@
+// Two-dimensional transforms of one plane [H, W], written so that the user's memory is read once and written once:
+//
+//   columns:  C2 down the columns, kLanes columns at a time, into panels: panel j holds columns offset(j) .. offset(j) + kLanes - 1
+//             as H vectors. The last panel overlaps its neighbour where W is no multiple of kLanes: no masks anywhere.
+//   rows:     kLanes rows at a time: transpose the blocks of all panels into a line buffer [W], whose lanes are now rows, and
+//             transform along it.
+// and the same backwards. Frequencies stay in the order of the plans (line.hpp).
+#pragma once
+
+#include <algorithm>
+
+#include "line.hpp"
+#include "task.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+template <class T>
+class Plane {
+  public:
+    using V = Vec<T>;
+    static constexpr int L = kLanes<T>;
+
+    Plane(std::int64_t height, std::int64_t width)
+        : H(static_cast<int>(height)),
+          W(static_cast<int>(width)),
+          padded_width(std::max(W, L)),
+          padded_height((H + L - 1) / L * L),
+          panels((W + L - 1) / L),
+          // A few vectors more than a large power of two, so that panels do not compete for the same cache sets.
+          panel_stride(padded_height >= 64 ? padded_height + L : padded_height),
+          columns(height),
+          rows(width) {}
+
+    const int H, W;
+    const int padded_width;   // W, or kLanes for narrower planes: the row length of staged planes and line buffers
+    const int padded_height;  // H up to a multiple of kLanes: rows are transformed in whole blocks
+    const int panels;
+    const int panel_stride;
+    const Line<T> columns, rows;
+
+    bool narrow() const { return W < L; }
+    int offset(int panel) const { return W <= L ? 0 : std::min(panel * L, W - L); }
+    std::int64_t panel_vectors() const { return static_cast<std::int64_t>(panels) * panel_stride; }
+    std::int64_t scratch_vectors() const { return line_scratch(std::max(H, padded_width)); }
+
+    void forward_columns(const T* x, std::ptrdiff_t row_stride, V* panel, V* scratch) const {
+        for (int j = 0; j < panels; ++j) columns.forward(x + offset(j), row_stride, panel + static_cast<std::ptrdiff_t>(j) * panel_stride, scratch);
+    }
+
+    void inverse_columns(V* panel, T* out, std::ptrdiff_t row_stride, V* scratch) const {
+        for (int j = 0; j < panels; ++j) columns.inverse(panel + static_cast<std::ptrdiff_t>(j) * panel_stride, out + offset(j), row_stride, scratch);
+    }
+
+    // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
+    void load_rows(const V* panel, int h, V* line) const {
+        for (int j = 0; j < panels; ++j) transpose_block(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j));
+    }
+    void store_rows(const V* line, V* panel, int h) const {
+        for (int j = 0; j < panels; ++j) transpose_block(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h);
+    }
+
+    // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line buffer.
+    void gather_rows(const T* plane, std::ptrdiff_t row_stride, int h, V* line) const {
+        for (int j = 0; j < panels; ++j) {
+            V block[L];
+            for (int lane = 0; lane < L; ++lane) block[lane] = load(plane + columns.plan.frequency[std::min(h + lane, H - 1)] * row_stride + offset(j));
+            transpose<T>(block);
+            SOFTDIFF_UNROLL
+            for (int i = 0; i < L; ++i) line[offset(j) + i] = block[i];
+        }
+    }
+    void scatter_rows(const V* line, int h, T* plane, std::ptrdiff_t row_stride) const {
+        for (int j = 0; j < panels; ++j) {
+            V block[L];
+            SOFTDIFF_UNROLL
+            for (int i = 0; i < L; ++i) block[i] = line[offset(j) + i];
+            transpose<T>(block);
+            for (int lane = 0; lane < std::min(L, H - h); ++lane) store(plane + columns.plan.frequency[h + lane] * row_stride + offset(j), block[lane]);
+        }
+    }
+
+  private:
+    static void transpose_block(const V* from, V* to) {
+        V block[L];
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < L; ++i) block[i] = from[i];
+        transpose<T>(block);
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < L; ++i) to[i] = block[i];
+    }
+};
+
+// ---- between the user's tensors and planes of T ----------------------------------------------------------------------------
+
+template <class Storage>
+inline const Storage* plane_of(const Image& image, std::int64_t b, std::int64_t c) {
+    return static_cast<const Storage*>(image.data) + b * image.stride[0] + c * image.stride[1];
+}
+
+template <class T>
+struct StagedPlane {
+    const T* data;
+    std::ptrdiff_t row_stride;
+};
+
+// A plane as rows of T: the user's own memory where it has that form, else a converted copy in `copy` [H, padded_width].
+template <class T, class Storage>
+inline StagedPlane<T> stage(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c, T* copy) {
+    const Storage* from = plane_of<Storage>(image, b, c);
+    const std::int64_t row = image.stride[2], column = image.stride[3];
+    if constexpr (std::is_same_v<T, Storage>) {
+        if (column == 1 && !plane.narrow()) return {from, row};
+    }
+    for (int h = 0; h < plane.H; ++h) {
+        T* to = copy + static_cast<std::ptrdiff_t>(h) * plane.padded_width;
+        if (column == 1) {
+            convert_run<T>(from + h * row, to, plane.W);
+        } else {
+            for (int w = 0; w < plane.W; ++w) to[w] = from_storage<T>(from[h * row + w * column]);
+        }
+        for (int w = plane.W; w < plane.padded_width; ++w) to[w] = 0;
+    }
+    return {copy, plane.padded_width};
+}
+
+// Where a plane's result is put together: the output itself where it holds T, else `copy`, which `emit` then converts.
+template <class T, class Storage>
+inline StagedPlane<T> target(const Plane<T>& plane, Storage* out, T* copy) {
+    if constexpr (std::is_same_v<T, Storage>) {
+        if (!plane.narrow()) return {out, plane.W};
+    }
+    return {copy, plane.padded_width};
+}
+template <class T, class Storage>
+inline void emit(const Plane<T>& plane, const StagedPlane<T>& result, Storage* out) {
+    if (static_cast<const void*>(result.data) == static_cast<const void*>(out)) return;
+    for (int h = 0; h < plane.H; ++h) convert_run_back(result.data + h * result.row_stride, out + static_cast<std::ptrdiff_t>(h) * plane.W, plane.W);
+}
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

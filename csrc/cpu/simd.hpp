@@ -1,0 +1,237 @@
+// SIMD vectors by the compiler's vector extensions: SOFTDIFF_VECTOR_BYTES (64, 32 or 16) is the only thing an instruction set sets,
+// but for the conversions of 16-bit storage. A vector's lanes are independent lines of an image.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#include "../core/config.hpp"
+
+#ifndef SOFTDIFF_VECTOR_BYTES
+#define SOFTDIFF_VECTOR_BYTES 16
+#endif
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+constexpr int kVectorBytes = SOFTDIFF_VECTOR_BYTES;
+
+template <class T>
+struct VectorOf {
+    typedef T type __attribute__((vector_size(SOFTDIFF_VECTOR_BYTES)));
+    typedef T unaligned __attribute__((vector_size(SOFTDIFF_VECTOR_BYTES), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::type;
+
+template <class T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+SOFTDIFF_INLINE Vec<T> load(const T* p) {
+    return *reinterpret_cast<const typename VectorOf<T>::unaligned*>(p);
+}
+
+template <class T>
+SOFTDIFF_INLINE void store(T* p, Vec<T> v) {
+    *reinterpret_cast<typename VectorOf<T>::unaligned*>(p) = v;
+}
+
+template <class T>
+SOFTDIFF_INLINE Vec<T> broadcast(T value) {
+    return Vec<T>{} + value;
+}
+
+template <class T>
+SOFTDIFF_INLINE Vec<T> square_root(Vec<T> v) {  // of max(v, 0): rounding may leave a variance a hair below 0
+    Vec<T> out;
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < kLanes<T>; ++i) out[i] = std::sqrt(v[i] > 0 ? v[i] : T(0));
+    return out;
+}
+
+template <class T>
+SOFTDIFF_INLINE T sum_lanes(Vec<T> v) {
+    T total = 0;
+    for (int i = 0; i < kLanes<T>; ++i) total += v[i];
+    return total;
+}
+
+namespace detail {
+
+// Index patterns of two-operand shuffles on vectors of L elements in 128-bit groups of `group` elements.
+struct InterleaveLow {  // a0 b0 a1 b1 ... of the lower half of each group, `unit` elements at a time
+    static constexpr int at(int i, int count, int group, int unit) {
+        const int base = i / group * group, inside = i % group / unit;
+        return base + inside / 2 * unit + i % unit + (inside % 2 == 0 ? 0 : count);
+    }
+};
+struct InterleaveHigh {
+    static constexpr int at(int i, int count, int group, int unit) { return InterleaveLow::at(i, count, group, unit) + group / 2; }
+};
+struct EvenGroups {  // groups 0, 2, .. of a, then of b
+    static constexpr int at(int i, int count, int group, int) {
+        const int groups = count / group, g = i / group;
+        return groups == 1 ? i : (2 * g % groups) * group + i % group + (2 * g < groups ? 0 : count);
+    }
+};
+struct OddGroups {
+    static constexpr int at(int i, int count, int group, int unit) { return EvenGroups::at(i, count, group, unit) + group; }
+};
+
+template <class Pattern, class T, int Unit, int... I>
+SOFTDIFF_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+    constexpr int group = 16 / static_cast<int>(sizeof(T));
+    return __builtin_shufflevector(a, b, Pattern::at(I, kLanes<T>, group, Unit)...);
+}
+template <class Pattern, class T, int Unit = 1>
+SOFTDIFF_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
+    return shuffle<Pattern, T, Unit>(a, b, std::make_integer_sequence<int, kLanes<T>>{});
+}
+
+}  // namespace detail
+
+// In-register transpose of a kLanes x kLanes block: first inside 128-bit groups, then of the groups.
+template <class T>
+SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
+    using detail::shuffle;
+    constexpr int L = kLanes<T>, G = 16 / static_cast<int>(sizeof(T)), Q = L / G;
+    Vec<T> a[L], b[L];
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < L; i += 2) {
+        a[i] = shuffle<detail::InterleaveLow, T>(rows[i], rows[i + 1]);
+        a[i + 1] = shuffle<detail::InterleaveHigh, T>(rows[i], rows[i + 1]);
+    }
+    if constexpr (G == 4) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < L; i += 4) {
+            b[i] = shuffle<detail::InterleaveLow, T, 2>(a[i], a[i + 2]);
+            b[i + 1] = shuffle<detail::InterleaveHigh, T, 2>(a[i], a[i + 2]);
+            b[i + 2] = shuffle<detail::InterleaveLow, T, 2>(a[i + 1], a[i + 3]);
+            b[i + 3] = shuffle<detail::InterleaveHigh, T, 2>(a[i + 1], a[i + 3]);
+        }
+    } else {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < L; ++i) b[i] = a[i];
+    }
+    // Group q of b[G g + c] now holds column G q + c of rows G g .. G g + G - 1.
+    SOFTDIFF_UNROLL
+    for (int c = 0; c < G; ++c) {
+        if constexpr (Q == 1) {
+            rows[c] = b[c];
+        } else if constexpr (Q == 2) {
+            rows[c] = shuffle<detail::EvenGroups, T>(b[c], b[G + c]);
+            rows[G + c] = shuffle<detail::OddGroups, T>(b[c], b[G + c]);
+        } else {
+            const Vec<T> even01 = shuffle<detail::EvenGroups, T>(b[c], b[G + c]), even23 = shuffle<detail::EvenGroups, T>(b[2 * G + c], b[3 * G + c]);
+            const Vec<T> odd01 = shuffle<detail::OddGroups, T>(b[c], b[G + c]), odd23 = shuffle<detail::OddGroups, T>(b[2 * G + c], b[3 * G + c]);
+            rows[c] = shuffle<detail::EvenGroups, T>(even01, even23);
+            rows[2 * G + c] = shuffle<detail::OddGroups, T>(even01, even23);
+            rows[G + c] = shuffle<detail::EvenGroups, T>(odd01, odd23);
+            rows[3 * G + c] = shuffle<detail::OddGroups, T>(odd01, odd23);
+        }
+    }
+}
+
+// ---- 16-bit storage: float32 in the arithmetic -------------------------------------------------------------------------------
+
+struct Half {
+    std::uint16_t bits;
+};
+struct BFloat16 {
+    std::uint16_t bits;
+};
+
+SOFTDIFF_INLINE float to_float(BFloat16 value) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
+    float out;
+    std::memcpy(&out, &bits, sizeof out);
+    return out;
+}
+
+SOFTDIFF_INLINE BFloat16 to_bfloat16(float value) {  // round to nearest even; a NaN stays one
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const std::uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
+    const bool nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+    return {static_cast<std::uint16_t>(nan ? 0x7FC0U : rounded)};
+}
+
+#if defined(__F16C__)
+SOFTDIFF_INLINE float to_float(Half value) { return _cvtsh_ss(value.bits); }
+SOFTDIFF_INLINE Half to_half(float value) { return {static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT))}; }
+#else
+SOFTDIFF_INLINE float to_float(Half value) {
+    _Float16 half;
+    std::memcpy(&half, &value.bits, sizeof half);
+    return static_cast<float>(half);
+}
+SOFTDIFF_INLINE Half to_half(float value) {
+    const _Float16 half = static_cast<_Float16>(value);
+    Half out;
+    std::memcpy(&out.bits, &half, sizeof half);
+    return out;
+}
+#endif
+
+// The storage type of a tensor to the type the arithmetic is done in, and back.
+template <class T, class Storage>
+SOFTDIFF_INLINE T from_storage(Storage value) {
+    if constexpr (std::is_arithmetic_v<Storage>) {
+        return value;
+    } else {
+        return to_float(value);
+    }
+}
+template <class Storage, class T>
+SOFTDIFF_INLINE Storage to_storage(T value) {
+    if constexpr (std::is_same_v<Storage, Half>) {
+        return to_half(value);
+    } else if constexpr (std::is_same_v<Storage, BFloat16>) {
+        return to_bfloat16(value);
+    } else {
+        return value;
+    }
+}
+
+// Contiguous runs, converted a vector at a time where the instruction set can.
+template <class T, class Storage>
+inline void convert_run(const Storage* from, T* to, std::int64_t count) {
+    std::int64_t i = 0;
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<Storage, Half>) {
+        for (; i + 16 <= count; i += 16) _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
+    }
+#elif defined(__F16C__)
+    if constexpr (std::is_same_v<Storage, Half>) {
+        for (; i + 8 <= count; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+    }
+#endif
+    for (; i < count; ++i) to[i] = from_storage<T>(from[i]);
+}
+
+template <class T, class Storage>
+inline void convert_run_back(const T* from, Storage* to, std::int64_t count) {
+    std::int64_t i = 0;
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<Storage, Half>) {
+        for (; i + 16 <= count; i += 16)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    }
+#elif defined(__F16C__)
+    if constexpr (std::is_same_v<Storage, Half>) {
+        for (; i + 8 <= count; i += 8)
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    }
+#endif
+    for (; i < count; ++i) to[i] = to_storage<Storage>(from[i]);
+}
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

@@ -1,0 +1,199 @@
+// Plain transforms (natural frequency order, orthonormal) and the energy of a filtered difference.
+#pragma once
+
+#include "parallel.hpp"
+#include "plane.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+// DCT-II or its inverse over the last two dimensions.
+template <class T, class Storage>
+class PlaneTransform {
+  public:
+    using V = Vec<T>;
+    static constexpr int L = kLanes<T>;
+
+    static void run(const TransformTask& task) {
+        const Plane<T> plane(task.height, task.width);
+        const std::int64_t planes = task.batch * task.channels;
+        Arena needed(nullptr);
+        PlaneTransform(task, plane, needed);
+        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(), [&](Arena& arena, std::int64_t first, std::int64_t last) {
+            PlaneTransform kernel(task, plane, arena);
+            for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
+        });
+    }
+
+  private:
+    const TransformTask& task_;
+    const Plane<T>& plane_;
+    V *panel_, *line_, *spectrum_, *scratch_;
+    T *staged_, *result_, *root_row_;
+
+    PlaneTransform(const TransformTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
+        const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
+        panel_ = arena.take<V>(plane.panel_vectors());
+        for (V** buffer : {&line_, &spectrum_}) *buffer = arena.take<V>(plane.padded_width);
+        scratch_ = arena.take<V>(plane.scratch_vectors());
+        staged_ = arena.take<T>(area + L);
+        result_ = arena.take<T>(area + L);
+        root_row_ = arena.take<T>(plane.padded_height);
+        if (root_row_)
+            for (int h = 0; h < plane.padded_height; ++h) root_row_[h] = h < plane.H ? plane.columns.plan.root_weight[h] : T(0);
+    }
+
+    void one_plane(std::int64_t b, std::int64_t c) {
+        Storage* out = static_cast<Storage*>(task_.out) + (b * task_.channels + c) * static_cast<std::int64_t>(plane_.H) * plane_.W;
+        const StagedPlane<T> image = stage<T, Storage>(plane_, task_.input, b, c, staged_);
+        const StagedPlane<T> result = target(plane_, out, result_);
+        T* to = const_cast<T*>(result.data);
+        const std::int32_t* frequency = plane_.rows.plan.frequency;
+        const T* root_column = plane_.rows.plan.root_weight;
+        if (!task_.inverse) plane_.forward_columns(image.data, image.row_stride, panel_, scratch_);
+        for (int h = 0; h < plane_.padded_height; h += L) {
+            const V root_row = load(root_row_ + h);
+            if (task_.inverse) {
+                plane_.gather_rows(image.data, image.row_stride, h, line_);
+                for (int w = 0; w < plane_.W; ++w) spectrum_[w] = line_[frequency[w]] * (root_row * root_column[w]);
+                plane_.rows.inverse(spectrum_, reinterpret_cast<T*>(line_), L, scratch_);
+                plane_.store_rows(line_, panel_, h);
+            } else {
+                plane_.load_rows(panel_, h, line_);
+                plane_.rows.forward(reinterpret_cast<const T*>(line_), L, spectrum_, scratch_);
+                for (int w = 0; w < plane_.W; ++w) line_[frequency[w]] = spectrum_[w] * (root_row * root_column[w]);
+                plane_.scatter_rows(line_, h, to, result.row_stride);
+            }
+        }
+        if (task_.inverse) plane_.inverse_columns(panel_, to, result.row_stride, scratch_);
+        emit(plane_, result, out);
+    }
+};
+
+// The same over the last dimension only: `height` independent rows, kLanes at a time.
+template <class T, class Storage>
+void transform_rows(const TransformTask& task) {
+    using V = Vec<T>;
+    constexpr int L = kLanes<T>;
+    const Line<T> line(task.width);
+    const int width = static_cast<int>(task.width), padded = std::max(width, L), panels = (width + L - 1) / L;
+    const auto offset = [&](int panel) { return width <= L ? 0 : std::min(panel * L, width - L); };
+    const std::int64_t blocks = (task.height + L - 1) / L;
+    const auto take = [&](Arena& arena, V*& x, V*& y, V*& scratch, T*& rows) {
+        x = arena.take<V>(padded);
+        y = arena.take<V>(padded);
+        scratch = arena.take<V>(line_scratch(padded));
+        rows = arena.take<T>(static_cast<std::int64_t>(L) * padded);
+    };
+    V *x, *y, *scratch;
+    T* rows;
+    Arena needed(nullptr);
+    take(needed, x, y, scratch, rows);
+    const auto body = [&](Arena& arena, std::int64_t first, std::int64_t last) {
+        V *values, *other, *work;
+        T* staged;
+        take(arena, values, other, work, staged);
+        for (std::int64_t block = first; block < last; ++block) {
+            const int lanes = static_cast<int>(std::min<std::int64_t>(L, task.height - block * L));
+            const Storage* from = static_cast<const Storage*>(task.input.data) + block * L * task.input.stride[2];
+            Storage* out = static_cast<Storage*>(task.out) + block * L * task.width;
+            for (int lane = 0; lane < lanes; ++lane)
+                for (int w = 0; w < width; ++w) staged[lane * padded + w] = from_storage<T>(from[lane * task.input.stride[2] + w * task.input.stride[3]]);
+            V square[L];
+            for (int j = 0; j < panels; ++j) {
+                for (int lane = 0; lane < L; ++lane) square[lane] = load(staged + std::min(lane, lanes - 1) * padded + offset(j));
+                transpose<T>(square);
+                for (int i = 0; i < L; ++i) values[offset(j) + i] = square[i];
+            }
+            const auto& plan = line.plan;
+            if (task.inverse) {
+                for (int w = 0; w < width; ++w) other[w] = values[plan.frequency[w]] * plan.root_weight[w];
+                line.inverse(other, reinterpret_cast<T*>(values), L, work);
+            } else {
+                line.forward(reinterpret_cast<const T*>(values), L, other, work);
+                for (int w = 0; w < width; ++w) values[plan.frequency[w]] = other[w] * plan.root_weight[w];
+            }
+            for (int j = 0; j < panels; ++j) {
+                for (int i = 0; i < L; ++i) square[i] = values[offset(j) + i];
+                transpose<T>(square);
+                for (int lane = 0; lane < lanes; ++lane) store(staged + lane * padded + offset(j), square[lane]);
+            }
+            for (int lane = 0; lane < lanes; ++lane) convert_run_back(staged + lane * padded, out + lane * task.width, width);
+        }
+    };
+    for_each_range(blocks, task.height * task.width, task.threads, needed.used(), body);
+}
+
+// out[b] = sum over c, f of (alpha u)^2, u = V^T (a - b). Parallel over samples only: the order of additions never changes.
+template <class T, class Storage>
+class Energy {
+  public:
+    using V = Vec<T>;
+    static constexpr int L = kLanes<T>;
+
+    static void run(const EnergyTask& task) {
+        const Plane<T> plane(task.height, task.width);
+        Arena needed(nullptr);
+        Energy(task, plane, needed);
+        const std::int64_t work = task.batch * task.channels * task.height * task.width;
+        for_each_range(task.batch, work, task.threads, needed.used(), [&](Arena& arena, std::int64_t first, std::int64_t last) {
+            Energy kernel(task, plane, arena);
+            for (std::int64_t b = first; b < last; ++b) static_cast<T*>(task.out)[b] = static_cast<T>(kernel.one_sample(b));
+        });
+    }
+
+  private:
+    const EnergyTask& task_;
+    const Plane<T>& plane_;
+    V *panel_, *line_, *spectrum_, *scratch_;
+    T *first_, *second_, *difference_, *row_, *flat_row_, *column_;
+
+    Energy(const EnergyTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
+        const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
+        panel_ = arena.take<V>(plane.panel_vectors());
+        for (V** buffer : {&line_, &spectrum_}) *buffer = arena.take<V>(plane.padded_width);
+        scratch_ = arena.take<V>(plane.scratch_vectors());
+        for (T** copy : {&first_, &second_, &difference_}) *copy = arena.take<T>(area);
+        for (T** table : {&row_, &flat_row_}) *table = arena.take<T>(plane.padded_height);
+        column_ = arena.take<T>(plane.padded_width);
+        if (panel_) std::fill_n(panel_, plane.panel_vectors(), V{});  // rows beyond H stay 0: their lanes are summed too
+    }
+
+    double one_sample(std::int64_t b) {
+        const Level level = task_.level.at(b);
+        const double a = std::exp(level.log_a);
+        const auto& vertical = plane_.columns.plan;
+        const auto& horizontal = plane_.rows.plan;
+        for (int h = 0; h < plane_.padded_height; ++h) {
+            const int row = std::min(h, plane_.H - 1);
+            row_[h] = static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[row])) * vertical.root_weight[row];
+            flat_row_[h] = static_cast<T>(a * level.floor) * vertical.root_weight[row];
+        }
+        for (int w = 0; w < plane_.W; ++w) column_[w] = static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * horizontal.root_weight[w];
+
+        double total = 0.0;
+        for (std::int64_t c = 0; c < task_.channels; ++c) {
+            const StagedPlane<T> x = stage<T, Storage>(plane_, task_.a, b, c, first_);
+            const StagedPlane<T> y = stage<T, Storage>(plane_, task_.b, b, c, second_);
+            for (int h = 0; h < plane_.H; ++h)
+                for (int w = 0; w < plane_.padded_width; ++w)
+                    difference_[h * plane_.padded_width + w] = x.data[h * x.row_stride + w] - y.data[h * y.row_stride + w];
+            plane_.forward_columns(difference_, plane_.padded_width, panel_, scratch_);
+            for (int h = 0; h < plane_.padded_height; h += L) {
+                plane_.load_rows(panel_, h, line_);
+                plane_.rows.forward(reinterpret_cast<const T*>(line_), L, spectrum_, scratch_);
+                const V row = load(row_ + h), flat = load(flat_row_ + h);
+                V sum{};
+                for (int w = 0; w < plane_.W; ++w) {
+                    const V value = spectrum_[w] * (row * column_[w] + flat * horizontal.root_weight[w]);
+                    sum += value * value;
+                }
+                for (int lane = 0; lane < L; ++lane) total += static_cast<double>(sum[lane]);
+            }
+        }
+        return total;
+    }
+};
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff
