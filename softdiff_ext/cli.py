@@ -41,9 +41,11 @@ def fail(message: str) -> int:
 
 def info(arguments: Sequence[str]) -> int:
     """Print what this build and machine are."""
-    if arguments:
+    if arguments and arguments[0] in ("-h", "--help"):
         print("usage: softdiff info\n\nPrint versions, instruction set in use and devices.")
-        return 0 if arguments[0] in ("-h", "--help") else 2
+        return 0
+    if arguments:
+        return fail(f"info takes no options, got {' '.join(arguments)}")
     from softdiff_ext.build_info import build_info
 
     facts = build_info()

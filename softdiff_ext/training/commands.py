@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ def run_train(arguments: Sequence[str]) -> int:
     if done < config.steps:
         print(f"softdiff: stopped after step {done}; continue with: softdiff train {run} --resume", file=sys.stderr)
         return 130
-    print(f"trained {done} steps; draw images with: softdiff sample {run}")
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes
+        print(f"trained {done} steps; draw images with: softdiff sample {run}")
     return 0
 
 

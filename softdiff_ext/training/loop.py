@@ -39,8 +39,8 @@ HELD_OUT_IMAGES = 512  # for the held-out loss beside a sample grid
 def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     """Train a network and keep everything about it in the folder `run`.
 
-    Every random number is a pure function of (seed, step, process), so a run that was killed and resumed ends on the CPU
-    with the same bits as an unbroken one. Ctrl-C or SIGTERM saves a checkpoint and returns early.
+    Every random number is a pure function of (seed, step, process), so a run that was killed and resumed ends on the CPU,
+    with as many processes and threads, with the same bits as an unbroken one. Ctrl-C or SIGTERM saves a checkpoint and returns early.
 
     Args:
         config: all options.
@@ -76,6 +76,8 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
 
     checkpoints = checkpoint_paths(run / "checkpoints") if resume else []
     start = state.restore(checkpoints[-1]) if checkpoints else 0
+    if start > config.steps:
+        raise ValueError(f"resume: {run} has done {start} steps already, more than the {config.steps} asked for")
     if not checkpoints:
         process.fit(train_images.floats(permutation(len(train_images), "fit")[:FIT_IMAGES]))
     process.to(device)

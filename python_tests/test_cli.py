@@ -1,0 +1,167 @@
+"""The command line: what a person types, the one line they get when it cannot be done, and what is left on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import softdiff_ext as sd
+from softdiff_ext.cli import main
+from softdiff_ext.training.sampling import RULES
+
+ROOT = Path(__file__).parents[1]
+NETWORK = ["--network.channels", "8", "8", "--network.blocks", "1", "--network.attention"]
+SMALL = [*NETWORK, "--batch-size", "8", "--sample-count", "2", "--sample-steps", "2"]
+BLURRING = ["--process", "blurring", "--blurring.sigma-blur-max", "3", "--blurring.prediction", "v"]
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", str(folder), *BLURRING, *SMALL, "--steps", "6", "--checkpoint-every", "4"]) == 0
+    return folder
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a refused command prints."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("softdiff: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_train_keeps_its_options(run: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    assert "sigma_blur_max: 3.0" in text
+    assert "prediction: v" in text
+    assert "soft:" not in text  # the options of the other process say nothing about this run
+    assert (run / "checkpoints" / "step-00000006" / "manifest.json").is_file()
+
+
+def test_train_refuses_an_existing_run_and_contradictions(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "exists and is not empty: continue it with --resume" in refused(capsys, "train", str(run), *SMALL)
+    message = refused(capsys, "train", str(run), "--resume", "--seed", "4", "--blurring.floor", "0.01")
+    assert "resume: --blurring.floor is 0.01 but was 0.001; --seed is 4 but was 0" in message
+    assert main(["train", str(run), "--resume", *BLURRING]) == 0  # the same options given again are no contradiction
+
+
+def test_train_refuses_bad_values_and_options_of_another_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = str(tmp_path / "new")
+    assert "config: batch_size must be an integer >= 1, got 0" in refused(capsys, "train", new, "--batch-size", "0")
+    message = refused(capsys, "train", new, "--soft.sigma", "0.1", "0.2")
+    assert "options of soft were given, but process is blurring" in message
+    assert "data must be one of" in refused(capsys, "train", new, "--data", "mnist")
+    assert "not the folder of a run" in refused(capsys, "train", new, "--resume")
+    assert not any(tmp_path.iterdir())
+
+
+def test_unknown_flags_and_values_exit_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--step-count", "3"], ["--process", "hot"], ["--steps", "many"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(["train", str(tmp_path / "new"), *arguments])
+        assert exit_.value.code == 2
+        assert arguments[0] in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_every_option_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    for flag in (
+        "RUN",
+        "--resume",
+        "--data",
+        "--process",
+        "--blurring.sigma-blur-max",
+        "--soft.sigma-blur",
+        "--network.channels",
+    ):
+        assert flag in text
+
+
+def test_sample_writes_a_sheet_and_an_array(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["sample", str(run), "--count", "5", "--steps", "3", "--rule", "ddim", "--seed", "7"]
+    assert main([*options, "--out", str(tmp_path / "a.b")]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "a.b.png"), str(tmp_path / "a.b.npy")]
+    images = np.load(tmp_path / "a.b.npy", allow_pickle=False)
+    assert images.shape == (5, 1, 8, 8)
+    assert images.dtype == np.float32
+    with Image.open(tmp_path / "a.b.png") as sheet:
+        assert sheet.size == (3 * 34 + 2, 2 * 34 + 2)
+        pixels = np.asarray(sheet)
+    first = np.round((np.clip(images[0, 0], -1, 1) + 1) * 127.5).repeat(4, 0).repeat(4, 1)
+    assert np.array_equal(pixels[2:34, 2:34, 0], first)
+
+    before = (tmp_path / "a.b.npy").read_bytes()
+    assert "a.b.png exists: give --overwrite, or another --out" in refused(capsys, *options, "--out", str(tmp_path / "a.b"))
+    assert main([*options, "--out", str(tmp_path / "a.b"), "--overwrite"]) == 0
+    assert (tmp_path / "a.b.npy").read_bytes() == before  # the same seed gives the same images
+    assert main([*options[:-1], "8"]) == 0
+    assert not np.array_equal(np.load(run / "samples" / "step-00000006-seed-8.npy"), images)
+
+
+def test_sample_refuses(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "x")]
+    assert "count must be >= 1, got 0" in refused(capsys, "sample", str(run), "--count", "0", *out)
+    assert "steps must be >= 1, got 0" in refused(capsys, "sample", str(run), "--steps", "0", *out)
+    assert "seed must be >= 0, got -1" in refused(capsys, "sample", str(run), "--seed", "-1", *out)
+    assert "Cold keeps all the noise" in refused(capsys, "sample", str(run), "--rule", "cold", *out)
+    assert "nowhere does not exist" in refused(capsys, "sample", str(tmp_path / "nowhere"), *out)
+    assert not any(tmp_path.iterdir())
+
+
+def test_sample_refuses_a_damaged_checkpoint(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run" / "checkpoints" / "step-00000006"
+    path.mkdir(parents=True)
+    for file in (run / "checkpoints" / "step-00000006").iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    (path / "ema.safetensors").write_bytes(b"\0" * 100)
+    assert "ema.safetensors is damaged: wanted" in refused(capsys, "sample", str(tmp_path / "run"))
+    assert not (tmp_path / "run" / "samples").exists()
+
+
+def test_rules_have_names() -> None:
+    assert {type(rule) for rule in RULES.values() if rule} == {sd.Markov, sd.Momentum, sd.DDIM, sd.Naive, sd.Cold}
+
+
+def test_unknown_commands_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown command 'trian', wanted one of train, sample, info" in refused(capsys, "trian")
+    assert "info takes no options, got --all" in refused(capsys, "info", "--all")
+    for arguments in ([], ["--help"], ["info", "--help"]):
+        assert main(arguments) == 0
+        assert "usage: softdiff" in capsys.readouterr().out
+
+
+def test_without_extras_info_works_and_train_names_the_extra() -> None:
+    block = """
+import sys
+sys.modules.update(dict.fromkeys(["PIL", "accelerate", "diffusers", "rich", "safetensors", "tensorboard", "tyro", "yaml"]))
+from softdiff_ext.cli import main
+"""
+    done = run_python(block + 'assert main(["info"]) == 0; sys.exit(main(["train", "never-made"]))')
+    assert done.returncode == 2, done.stderr
+    assert "torch" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert 'not installed here: pip install "softdiff-ext[train]"' in done.stderr
+    assert not Path("never-made").exists()

@@ -1,0 +1,300 @@
+"""The training loop: it learns, refuses before it writes, and a broken run ends with the bits of an unbroken one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+
+from softdiff_ext.training.checkpoints import checkpoint_paths, load_checkpoint
+from softdiff_ext.training.config import (
+    PROCESSES,
+    BlurringOptions,
+    NetworkOptions,
+    SoftOptions,
+    TrainConfig,
+    config_from_dict,
+    load_config,
+)
+from softdiff_ext.training.figures import image_sheet
+from softdiff_ext.training.loop import train
+from softdiff_ext.training.network import build_network
+from softdiff_ext.training.randomness import stream_seed
+
+ROOT = Path(__file__).parents[1]
+NETWORK = NetworkOptions(channels=(8, 8), blocks=1, attention=(), dropout=0.1)  # dropout: its draws must resume, too
+TINY = TrainConfig(
+    process="soft",
+    soft=SoftOptions(sigma_blur=(0.01, 3.0)),
+    network=NETWORK,
+    steps=40,
+    batch_size=8,
+    warmup=10,
+    log_every=3,
+    sample_every=25,
+    sample_count=4,
+    sample_steps=2,
+    checkpoint_every=5,
+)
+
+
+def flags(config: TrainConfig) -> list[str]:
+    """The options of `config` as a person would type them."""
+
+    def walk(values: dict[str, Any], prefix: str) -> list[str]:
+        words: list[str] = []
+        for name, value in values.items():
+            if isinstance(value, dict):
+                words += walk(value, f"{prefix}{name}.")
+            elif value is not None:
+                words += [f"--{prefix}{name}", *map(str, value if isinstance(value, list) else [value])]
+        return words
+
+    return walk(config.to_dict(), "")
+
+
+def start(run: Path, *arguments: str, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "softdiff_ext", "train", str(run), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def checksums(run: Path) -> Any:
+    last = checkpoint_paths(run / "checkpoints")[-1]
+    return json.loads((last / "manifest.json").read_text())["files"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Bits depend on the number of threads (sums are split differently), so all runs that are compared use one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert train(TINY, run) == TINY.steps
+    return run
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_broken_run_resumes_bit_for_bit(unbroken: Path, tmp_path: Path, how: signal.Signals) -> None:
+    run = tmp_path / "run"
+    with start(run, *flags(TINY)) as process:
+        while not checkpoint_paths(run / "checkpoints"):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(how)
+        _, errors = process.communicate()
+    done = load_checkpoint(checkpoint_paths(run / "checkpoints")[-1], ()).step
+    assert 0 < done < TINY.steps
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"stopped after step {done}; continue with: softdiff train {run} --resume" in errors
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert train(load_config(run / "config.yaml"), run, resume=True) == TINY.steps
+    # equal checksums are equal bytes: weights, average, optimizer state and what the process took from the data
+    assert checksums(run) == checksums(unbroken)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(unbroken: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(TINY.to_yaml())
+    assert train(TINY, tmp_path, resume=True) == TINY.steps
+    assert checksums(tmp_path) == checksums(unbroken)
+
+
+def test_what_a_run_leaves(unbroken: Path) -> None:
+    assert load_config(unbroken / "config.yaml") == TINY
+    assert [path.name for path in checkpoint_paths(unbroken / "checkpoints")] == ["step-00000035", "step-00000040"]
+    assert sorted(os.listdir(unbroken / "samples")) == ["step-00000025.png", "step-00000040.png"]
+    with Image.open(unbroken / "samples" / "step-00000040.png") as sheet:
+        assert sheet.size == (2 * (32 + 2) + 2, 2 * (32 + 2) + 2)
+    events = EventAccumulator(str(unbroken / "tensorboard")).Reload()
+    logged = [event.step for event in events.Scalars("train/loss")]
+    assert logged == [*range(3, 40, 3), 40]
+    assert [event.step for event in events.Scalars("held_out/loss")] == [25, 40]
+    assert [event.step for event in events.Images("samples")] == [25, 40]
+    assert {"train/gradient_norm", "train/weighted_mse"} <= set(events.Tags()["scalars"])
+
+
+def test_another_seed_is_another_run(unbroken: Path, tmp_path: Path) -> None:
+    train(replace(TINY, seed=1, steps=5), tmp_path / "run")
+    assert checksums(tmp_path / "run")["model.safetensors"] != checksums(unbroken)["model.safetensors"]
+
+
+def test_longer_training_goes_on_from_a_finished_run(unbroken: Path, tmp_path: Path) -> None:
+    short = replace(TINY, steps=20)
+    train(short, tmp_path / "run")
+    assert train(TINY, tmp_path / "run", resume=True) == TINY.steps
+    assert checksums(tmp_path / "run") == checksums(unbroken)
+    with pytest.raises(ValueError, match="has done 40 steps already, more than the 20 asked for"):
+        train(short, tmp_path / "run", resume=True)
+    assert load_config(tmp_path / "run" / "config.yaml") == TINY
+
+
+def test_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
+    config = replace(
+        TINY, process="blurring", soft=SoftOptions(), steps=150, warmup=0, learning_rate=3e-3, batch_size=32, sample_every=75
+    )
+    train(replace(config, blurring=BlurringOptions(sigma_blur_max=3.0), checkpoint_every=1000, ema_decay=0.9), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    losses = [event.value for event in events.Scalars("held_out/loss")]
+    assert losses[1] < losses[0] < 0.8  # predicting no noise at all costs 1
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    config = replace(TINY, steps=2, sample_every=2, checkpoint_every=2)
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--no-python", sys.executable)
+    with start(tmp_path / "run", *flags(config), launcher=launcher, ACCELERATE_USE_CPU="true") as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert output.count("trained 2 steps") == 1
+    assert load_checkpoint(checkpoint_paths(tmp_path / "run" / "checkpoints")[-1]).step == 2
+    # the first process alone sees the same images with the same random numbers: the difference is the other's gradients
+    train(config, tmp_path / "alone")
+    both, alone = checksums(tmp_path / "run"), checksums(tmp_path / "alone")
+    assert both["process.safetensors"] == alone["process.safetensors"]
+    assert both["model.safetensors"] != alone["model.safetensors"]
+
+
+def test_processes_that_do_not_know_each_other_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # what torchrun sets; accelerate ignores it on a machine without GPU
+    with pytest.raises(RuntimeError, match=r"2 processes were started, but accelerate sees 1, .* ACCELERATE_USE_CPU=true"):
+        train(TINY, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_refusals_write_nothing(unbroken: Path, tmp_path: Path) -> None:
+    before = sorted(path for path in unbroken.rglob("*"))
+    with pytest.raises(FileExistsError, match="exists and is not empty: continue it with --resume"):
+        train(TINY, unbroken)
+    with pytest.raises(ValueError, match=r"resume: --network\.blocks is 2 but was 1; --batch-size is 9 but was 8 in"):
+        train(replace(TINY, batch_size=9, network=replace(NETWORK, blocks=2)), unbroken, resume=True)
+    assert sorted(path for path in unbroken.rglob("*")) == before
+    bad = {
+        "other process": (replace(TINY, process="blurring"), "options of soft were given, but process is blurring"),
+        "levels": (
+            replace(TINY, network=NetworkOptions(channels=(8,) * 5, attention=())),
+            "multiples of 16, got images of 8x8",
+        ),
+        "data": (replace(TINY, data="folder:/nowhere/at/all"), "/nowhere/at/all does not exist"),
+        "range": (replace(TINY, soft=SoftOptions(sigma=(0.2, 0.1))), "sigma must be finite with 0 < first <= last"),
+    }
+    for name, (config, message) in bad.items():
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            train(config, tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml does not exist: .* is not the folder of a run"):
+        train(TINY, tmp_path / "new", resume=True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_changed_data_or_options_in_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    for i in range(6):
+        path = tmp_path / "images" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 40 * i, np.uint8)).save(path)
+    config = replace(TINY, data=f"folder:{tmp_path}/images", steps=2, checkpoint_every=1, batch_size=4)
+    train(config, tmp_path / "run")
+    (tmp_path / "images" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"trained on images \[5, 1, 8, 8\], the data are now \[4, 1, 8, 8\]"):
+        train(replace(config, steps=4), tmp_path / "run", resume=True)
+    edited = replace(config, seed=5)
+    (tmp_path / "run" / "config.yaml").write_text(edited.to_yaml())
+    with pytest.raises(ValueError, match=r"--seed is 5 but was 0 in .*step-00000002"):
+        train(edited, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(self: nn.Module, model: nn.Module, x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        return model(x, torch.zeros(len(x))).sample.sum() * float("nan"), {}
+
+    monkeypatch.setattr(PROCESSES["soft"], "loss", loss)
+    with pytest.raises(FloatingPointError, match="loss is nan after step 3: lower --learning-rate"):
+        train(TINY, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_options_survive_yaml_and_mirror_the_processes(tmp_path: Path) -> None:
+    config = replace(TINY, learning_rate=1e-5, data="folder:a b", mode="rgb")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert load_config(tmp_path / "config.yaml") == config
+    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for name, kind in PROCESSES.items():
+        wanted = {key: value.default for key, value in signature(kind).parameters.items() if key != "corruption"}
+        options = getattr(TrainConfig(), name)
+        assert {field.name: getattr(options, field.name) for field in fields(options)} == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [", "config.yaml: while parsing"),
+        ("- steps", "wanted a mapping of the options of TrainConfig, got list"),
+        ("stepz: 3", "unknown option stepz in TrainConfig"),
+        ("steps: ten", "config: steps must be an integer >= 1, got 'ten'"),
+        ("steps: 0", "config: steps must be an integer >= 1, got 0"),
+        ("learning_rate: .nan", "config: learning_rate must be a finite number > 0, got nan"),
+        ("ema_decay: 1.0", r"config: ema_decay must be in \[0, 1\), got 1.0"),
+        ("process: hot", "config: process must be one of blurring, soft, got 'hot'"),
+        ("mixed_precision: fp8", "config: mixed_precision must be no or bf16"),
+        ("network: {channels: []}", "config: channels must be one or more integers >= 1"),
+        ("network: {attention: [7]}", r"config: attention must be levels 0\.\.2, got \(7,\)"),
+        ("network: 3", "wanted a mapping of the options of NetworkOptions, got int"),
+    ],
+)
+def test_bad_options_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_config(tmp_path / "config.yaml")
+
+
+def test_streams_of_random_numbers_have_different_seeds() -> None:
+    keys = [
+        (seed, name, step, rank) for seed in range(3) for name in ("loss", "dropout") for step in range(50) for rank in range(2)
+    ]
+    seeds = {stream_seed(*key) for key in keys}
+    assert len(seeds) == len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert stream_seed(0, "loss", 1, 0) == 1131302714464555888  # fixed for ever: a saved run depends on it
+
+
+def test_the_network_has_the_shape_of_its_options() -> None:
+    network = build_network(NetworkOptions(channels=(8, 12), blocks=1, attention=(1,)), (3, 6, 10))
+    out = network(torch.zeros(2, 3, 6, 10), torch.tensor([0.0, 999.5])).sample
+    assert out.shape == (2, 3, 6, 10)
+    assert sum("attentions" in name and name.endswith("to_q.weight") for name, _ in network.named_parameters()) == 4
+
+
+def test_image_sheet_lays_out_rows() -> None:
+    images = torch.linspace(-1.5, 1.5, 3).view(3, 1, 1, 1).expand(3, 1, 40, 32)
+    sheet = image_sheet(images, columns=2)
+    assert sheet.shape == (3, 2 * 42 + 2, 2 * 34 + 2)
+    assert sheet.dtype == torch.uint8
+    assert [int(sheet[0, 2, 2]), int(sheet[0, 2, 36]), int(sheet[0, 44, 2]), int(sheet[0, 44, 36])] == [0, 128, 255, 128]
+    assert sheet[:, :2].eq(128).all()
+    assert image_sheet(torch.zeros(4, 3, 8, 8)).shape == (3, 70, 70)  # small images are enlarged to 32 pixels
+    with pytest.raises(ValueError, match=r"images must have shape \[N >= 1, 1 or 3, H, W\], got \[0, 1, 2, 2\]"):
+        image_sheet(torch.zeros(0, 1, 2, 2))
