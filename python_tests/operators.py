@@ -43,6 +43,12 @@ class Operator:
     call: Callable[..., Any]
     oracle: Callable[..., Any]
     inputs: tuple[str, ...]
+    rule: Rule | None = None
+    prediction: str = "x"
+
+    @property
+    def public_name(self) -> str:
+        return self.name.split("[")[0]
 
     def make(self, shape: tuple[int, ...], dtype: torch.dtype, fields: str = "batch", seed: int = 0) -> list[Tensor]:
         """Tensors for the inputs; the fields of levels are float64, [B] or ("0-d") one number."""
@@ -62,7 +68,7 @@ def results(out: Any) -> tuple[Tensor, ...]:
     return out if isinstance(out, tuple) else (out,)
 
 
-def _pair(fields: tuple[Any, ...]) -> tuple[sd.Level, sd.Level]:
+def level_pair(fields: tuple[Any, ...]) -> tuple[sd.Level, sd.Level]:
     return sd.Level(*fields[:4]), sd.Level(*fields[4:])
 
 
@@ -70,9 +76,11 @@ def _step(rule: Rule, prediction: str) -> Operator:
     name = next(key for key, value in RULES.items() if value == rule)
     return Operator(
         f"step[{name}, {prediction}]",
-        lambda z, m, n, *f: sd.step(z, m, *_pair(f), rule, prediction, noise=n),
-        lambda z, m, n, *f: reference.step(z, m, *_pair(f), rule, prediction, n),
+        lambda z, m, n, *f: sd.step(z, m, *level_pair(f), rule, prediction, noise=n),
+        lambda z, m, n, *f: reference.step(z, m, *level_pair(f), rule, prediction, n),
         ("z", "m", "n", *LEVELS),
+        rule,
+        prediction,
     )
 
 
@@ -83,15 +91,16 @@ def _transform(name: str, ndim: int) -> Operator:
 
 
 def _markov_reference(z: Tensor, m: Tensor, n: Tensor, *f: Tensor) -> Tensor:
-    return reference.step(z, m, *_pair(f), sd.Markov(), "x", n)
+    return reference.step(z, m, *level_pair(f), sd.Markov(), "x", n)
 
 
 def _momentum(exact: bool) -> Operator:
     return Operator(
         f"momentum_step[{exact}]",
-        lambda z, m, n, *f: sd.momentum_step(z, m, *_pair(f), noise=n, exact=exact),
-        lambda z, m, n, *f: reference.step(z, m, *_pair(f), sd.Momentum(exact), "x", n),
+        lambda z, m, n, *f: sd.momentum_step(z, m, *level_pair(f), noise=n, exact=exact),
+        lambda z, m, n, *f: reference.step(z, m, *level_pair(f), sd.Momentum(exact), "x", n),
         ("z", "m", "n", *LEVELS),
+        sd.Momentum(exact),
     )
 
 
@@ -110,15 +119,17 @@ OPERATORS = [
     ),
     Operator(
         "posterior",
-        lambda z, m, *f: sd.posterior(z, m, *_pair(f)),
-        lambda z, m, *f: reference.posterior(z, m, *_pair(f)),
+        lambda z, m, *f: sd.posterior(z, m, *level_pair(f)),
+        lambda z, m, *f: reference.posterior(z, m, *level_pair(f)),
         ("z", "m", *LEVELS),
+        sd.Markov(),
     ),
     Operator(
         "posterior_sample",
-        lambda z, m, n, *f: sd.posterior_sample(z, m, *_pair(f), noise=n),
+        lambda z, m, n, *f: sd.posterior_sample(z, m, *level_pair(f), noise=n),
         _markov_reference,
         ("z", "m", "n", *LEVELS),
+        sd.Markov(),
     ),
     _momentum(False),
     _momentum(True),

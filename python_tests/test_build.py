@@ -62,7 +62,7 @@ def test_build_info() -> None:
     )
     assert info["torch"] == torch.__version__
     assert info["threads"] == torch.get_num_threads()
-    assert info["isa"] in ("avx512", "avx2", "baseline")
+    assert info["isa"] in ("avx512", "avx2", "portable")
     assert all(isinstance(key, str) for key in info)
     if not torch.cuda.is_available():
         assert info["device"] in (None, "none")

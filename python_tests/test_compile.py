@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, fx
-from torch._dynamo.backends.common import aot_autograd
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import vmap
 
@@ -16,6 +15,7 @@ import softdiff_ext as sd
 
 from .helpers import DTYPES, randn
 from .operators import CORE, Operator, names, results
+from .registered import Calls, opcheck, registered_calls
 
 SHAPE = (2, 3, 6, 5)
 EVERY = pytest.mark.parametrize("op", CORE, ids=names(CORE))
@@ -122,48 +122,10 @@ def test_fake_tensors_have_the_shapes_of_real_ones(op: Operator, dtype: torch.dt
         assert (left.shape, left.dtype, left.stride(), left.device) == (right.shape, right.dtype, right.stride(), right.device)
 
 
-class _Recorder(fx.Interpreter):
-    """Runs a graph and keeps the calls of the project's own registered operators with their real arguments."""
-
-    def __init__(self, graph: fx.GraphModule, calls: dict[str, tuple[Any, Any, Any]]) -> None:
-        super().__init__(graph)
-        self.calls = calls
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if getattr(target, "namespace", "") == "softdiff_ext":
-            detached = fx.node.map_aggregate(args, lambda a: a.detach().clone() if isinstance(a, Tensor) else a)
-            self.calls.setdefault(target.name(), (target, detached, kwargs))
-        return super().call_function(target, args, kwargs)
-
-
-def registered_calls() -> dict[str, tuple[Any, Any, Any]]:
-    """One call with real arguments of each registered operator that a forward or a backward pass reaches."""
-    calls: dict[str, tuple[Any, Any, Any]] = {}
-
-    def record(graph: fx.GraphModule, _: list[Tensor]) -> Any:
-        def run(*args: Tensor) -> Any:
-            with torch.no_grad():
-                return _Recorder(graph, calls).run(*args)
-
-        return run
-
-    backend = aot_autograd(fw_compiler=record, bw_compiler=record)
-    for op in CORE:
-        torch._dynamo.reset()
-        compiled = torch.compile(op.call, fullgraph=True, backend=backend, dynamic=False)
-        with_gradients(compiled, op.make(SHAPE, torch.float64))
-        compiled_draw = torch.compile(lambda x: sd.diffuse(x, sd.Level(sigma=0.5)), fullgraph=True, backend=backend)
-    compiled_draw(randn(SHAPE, 0))
-    return calls
-
-
 def test_opcheck_of_every_registered_operator() -> None:
     registered = set(importlib.import_module("softdiff_ext.ops.library").OPS)
-    calls = registered_calls()
+    calls: Calls = registered_calls(lambda x: sd.diffuse(x, sd.Level(sigma=0.5)), [randn(SHAPE, 0)])
+    for op in CORE:
+        calls = registered_calls(op.call, op.make(SHAPE, torch.float64)) | calls
     assert {name.split("::")[1].split(".")[0] for name in calls} == registered, "an operator no test reaches, or one not listed"
-    for target, args, kwargs in calls.values():
-        leaves = fx.node.map_aggregate(
-            args, lambda a: a.clone().requires_grad_() if isinstance(a, Tensor) and a.is_floating_point() else a
-        )
-        torch.library.opcheck(target, tuple(leaves), dict(kwargs))
-        torch.library.opcheck(target, tuple(args), dict(kwargs))
+    opcheck(calls)

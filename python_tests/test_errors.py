@@ -300,3 +300,10 @@ def test_a_refused_call_draws_and_changes_nothing() -> None:
 
 def test_generators() -> None:
     refused(lambda: sd.diffuse(X, T, generator=7), TypeError, "diffuse: generator must be a torch.Generator", "got", "int")
+    refused(
+        lambda: sd.diffuse(X, T, noise=X, generator=torch.Generator()),
+        ValueError,
+        "diffuse: ",
+        "noise or generator",
+        "got both",
+    )
