@@ -1,6 +1,6 @@
 # make demo    set up and run the digits demo: pictures and numbers in out/demo (under 8 minutes on 2 CPU cores)
 # make test    set up and run the whole test suite
-# make lint    ruff, ruff format and mypy, as the CI does
+# make lint    the linters: ruff, mypy, clang-format, clang-tidy (what the CI runs before the tests)
 # make venv    only set up: .venv with the package, the training extra and the development tools
 # make clean   remove .venv, build products and caches; out/ and runs/ stay
 #
@@ -23,9 +23,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	BIN=$(BIN) .ci/lint
 
 venv: $(VENV)/.installed-dev
 
