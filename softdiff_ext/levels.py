@@ -69,6 +69,8 @@ class Level:
 
 def _check_number(name: str, value: float) -> None:
     wanted = {"log_a": "finite", "tau": "finite and >= 0", "sigma": "finite and >= 0", "floor": "in [0, 1)"}[name]
-    good = math.isfinite(value) and (name == "log_a" or value >= 0.0) and (name != "floor" or value < 1.0)
+    # Comparisons rather than math.isfinite: torch.compile traces them. A NaN fails each.
+    low, high = (-math.inf if name == "log_a" else 0.0), (1.0 if name == "floor" else math.inf)
+    good = -math.inf < value and low <= value < high
     if not good:
         raise ValueError(f"Level: {name} must be {wanted}, got {value}")

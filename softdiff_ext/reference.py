@@ -58,29 +58,29 @@ def spectral_filter(x: Tensor, gain: Tensor) -> Tensor:
     return idct(gain.double() * dct(x.double())).to(x.dtype)
 
 
-def _column(value: float | Tensor, device: torch.device) -> Tensor:
+def column(value: float | Tensor, device: torch.device) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1, 1, 1, 1)
 
 
 def blur_gain(tau: float | Tensor, floor: float | Tensor, lam: Tensor) -> Tensor:
     """d = (1 - floor) exp(-lam tau) + floor, [1 or B, 1, H, W]."""
-    low = _column(floor, lam.device)
-    return (1.0 - low) * torch.exp(-lam * _column(tau, lam.device)) + low
+    low = column(floor, lam.device)
+    return (1.0 - low) * torch.exp(-lam * column(tau, lam.device)) + low
 
 
 def alpha(level: Level, lam: Tensor) -> Tensor:
     """Signal scale per frequency, alpha = a d, [1 or B, 1, H, W] float64."""
-    return torch.exp(_column(level.log_a, lam.device)) * blur_gain(level.tau, level.floor, lam)
+    return torch.exp(column(level.log_a, lam.device)) * blur_gain(level.tau, level.floor, lam)
 
 
 def alpha_ratio(s: Level, t: Level, lam: Tensor) -> Tensor:
     """alpha_t / alpha_s without 0/0: a difference of exponents where there is no floor."""
     dev = lam.device
-    floors = (_column(s.floor, dev) > 0) | (_column(t.floor, dev) > 0)
+    floors = (column(s.floor, dev) > 0) | (column(t.floor, dev) > 0)
     d_s = torch.where(floors, blur_gain(s.tau, s.floor, lam), 1.0)
     d_t = blur_gain(t.tau, t.floor, lam)
-    d_ts = torch.where(floors, d_t / d_s, torch.exp(-lam * (_column(t.tau, dev) - _column(s.tau, dev))))
-    return torch.exp(_column(t.log_a, dev) - _column(s.log_a, dev)) * d_ts
+    d_ts = torch.where(floors, d_t / d_s, torch.exp(-lam * (column(t.tau, dev) - column(s.tau, dev))))
+    return torch.exp(column(t.log_a, dev) - column(s.log_a, dev)) * d_ts
 
 
 def _sqrt(x: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _sqrt(x: Tensor) -> Tensor:
 def kappa_omega(s: Level, t: Level, rule: Rule, lam: Tensor) -> tuple[Tensor, Tensor]:
     """What the rule keeps of the old state and the std of its fresh noise; each broadcasts to [B, 1, H, W]."""
     dev = lam.device
-    sigma_s, sigma_t = _column(s.sigma, dev), _column(t.sigma, dev)
+    sigma_s, sigma_t = column(s.sigma, dev), column(t.sigma, dev)
     r = torch.where(sigma_t > 0, sigma_s / torch.where(sigma_t > 0, sigma_t, 1.0), 1.0)
     match rule:
         case Markov():
@@ -114,7 +114,7 @@ def step_coefficients(s: Level, t: Level, rule: Rule, prediction: str, lam: Tens
     kappa, omega = kappa_omega(s, t, rule, lam)
     ratio, alpha_s, alpha_t = alpha_ratio(s, t, lam), alpha(s, lam), alpha(t, lam)
     clean = alpha_s * (1.0 - kappa * ratio)  # alpha_s - kappa alpha_t: what multiplies the clean estimate u_hat
-    sigma_t, a_t = _column(t.sigma, lam.device), torch.exp(_column(t.log_a, lam.device))
+    sigma_t, a_t = column(t.sigma, lam.device), torch.exp(column(t.log_a, lam.device))
     if prediction == "x":
         return clean, kappa, omega
     if prediction == "eps":  # u_hat = (u_t - sigma_t u_output) / alpha_t
@@ -127,7 +127,7 @@ def step_coefficients(s: Level, t: Level, rule: Rule, prediction: str, lam: Tens
     raise ValueError(f"unknown prediction {prediction!r}")
 
 
-def _combine(terms: Sequence[tuple[Tensor | None, Tensor]]) -> Tensor:
+def combine(terms: Sequence[tuple[Tensor | None, Tensor]]) -> Tensor:
     """V sum_i (gain_i . V^T image_i); terms without an image are left out."""
     parts = [gain * dct(image.double()) for image, gain in terms if image is not None]
     first = next(image for image, _ in terms if image is not None)
@@ -146,14 +146,14 @@ def dct_blur(x: Tensor, tau: float | Tensor, floor: float | Tensor = 0.0) -> Ten
 def diffuse(x: Tensor, level: Level, noise: Tensor) -> Tensor:
     """V alpha V^T x + sigma noise."""
     blurred = spectral_filter(x.double(), alpha(level, _lam(x)))
-    return (blurred + _column(level.sigma, x.device) * noise.double()).to(x.dtype)
+    return (blurred + column(level.sigma, x.device) * noise.double()).to(x.dtype)
 
 
 def posterior(z_t: Tensor, x_hat: Tensor, s: Level, t: Level) -> tuple[Tensor, Tensor]:
     """Mean [B, C, H, W] in pixels and variance [B, 1, H, W] per frequency of q(z_s | z_t, x_hat)."""
     p, q, w = step_coefficients(s, t, Markov(), "x", _lam(z_t))
     variance = (w**2).expand(z_t.shape[0], 1, *z_t.shape[-2:])
-    return _combine([(x_hat, p), (z_t, q)]), variance.to(accumulation_dtype(z_t.dtype))
+    return combine([(x_hat, p), (z_t, q)]), variance.to(accumulation_dtype(z_t.dtype))
 
 
 def step(
@@ -161,7 +161,7 @@ def step(
 ) -> Tensor:
     """V (p V^T output + q V^T z_t + w V^T noise)."""
     p, q, w = step_coefficients(s, t, rule, prediction, _lam(z_t))
-    return _combine([(output, p), (z_t, q), (noise, w)])
+    return combine([(output, p), (z_t, q), (noise, w)])
 
 
 def soft_score_loss(x_hat: Tensor, x: Tensor, level: Level) -> Tensor:

@@ -63,6 +63,7 @@ void level_filter(const std::string& name, std::uintptr_t out, int dtype, const 
     set_output(task, shape, dtype, out, threads);
     check_side(std::max(shape[2], shape[3]));
     task.kind = GainKind::kLevel;
+    if (power != 1 && power != 2) throw std::invalid_argument("power must be 1 or 2, got " + std::to_string(power));
     task.power = power;
     task.t = level.array(shape[0]);
     check_levels(name, "level", task.t, shape[0]);

@@ -65,7 +65,7 @@ class Gains {
     static bool needs_map(const CombineTask& task, int term) {
         if (!present(task, term)) return false;
         if (task.kind == GainKind::kMap) return true;
-        if (task.kind == GainKind::kLevel) return false;
+        if (task.kind == GainKind::kLevel) return term == 0 && task.power != 1;
         const bool markov = task.rule == Rule::kMarkov;
         const bool plain = task.prediction == Prediction::kX || task.prediction == Prediction::kMean;
         return term == 0 || markov || (term == 1 && !plain);
@@ -82,27 +82,55 @@ class Gains {
         gain.number = static_cast<T>(value);
     }
 
-    // alpha^power = (a d)^power; with a floor, d^2 = ((1-f) e)^2 + 2 f (1-f) e + f^2 is left to two applications (ops/).
+    // alpha = a ((1 - floor) e^(-lam tau) + floor) is separable; its square, which the gradient of the energy needs, is a map.
     void prepare_level(std::int64_t b) {
         if (already(b, task_.t, task_.t)) return;
         const Level level = task_.t.at(b);
-        const double a = std::exp(task_.power * level.log_a), tau = task_.power * level.tau;
+        const double a = std::exp(level.log_a);
         const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
+        const bool squared = map_[0] != nullptr;
         for (int h = 0; h < plane_.padded_height; ++h) {
-            row_[h] = h < plane_.H ? static_cast<T>(a * (1.0 - level.floor) * std::exp(-tau * vertical.eigenvalue[h])) * vertical.weight[h] : T(0);
-            flat_row_[h] = h < plane_.H ? static_cast<T>(a * level.floor) * vertical.weight[h] : T(0);
+            const bool inside = h < plane_.H;
+            const T weight = !inside ? T(0) : squared ? T(1) : vertical.weight[h];
+            row_[h] = inside ? static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[h])) * weight : T(0);
+            flat_row_[h] = static_cast<T>(a * level.floor) * weight;
         }
-        for (int w = 0; w < plane_.W; ++w) column_[w] = static_cast<T>(std::exp(-tau * horizontal.eigenvalue[w])) * horizontal.weight[w];
+        for (int w = 0; w < plane_.W; ++w)
+            column_[w] = static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * (squared ? T(1) : horizontal.weight[w]);
         gain_[0] = {};
-        gain_[0].form = Form::kSeparable;
-        gain_[0].row = row_;
-        gain_[0].column = column_;
-        if (level.floor > 0.0) {
-            gain_[0].flat_row = flat_row_;
-            gain_[0].flat_column = horizontal.weight;
+        if (squared) {
+            square_alpha();
+            gain_[0].form = Form::kMap;
+            gain_[0].map = map_[0];
+        } else {
+            gain_[0].form = Form::kSeparable;
+            gain_[0].row = row_;
+            gain_[0].column = column_;
+            if (level.floor > 0.0) {
+                gain_[0].flat_row = flat_row_;
+                gain_[0].flat_column = horizontal.weight;
+            }
         }
         set_number(gain_[2], level.sigma);
+    }
+
+    void square_alpha() {
+        for (int h = 0; h < plane_.padded_height; h += L) {
+            const V row = load(row_ + h), flat = load(flat_row_ + h), weight = row_weight(h, plane_.columns.plan.weight);
+            V* to = map_[0] + static_cast<std::int64_t>(h / L) * plane_.W;
+            for (int w = 0; w < plane_.W; ++w) {
+                const V alpha = row * column_[w] + flat;
+                to[w] = alpha * alpha * (weight * plane_.rows.plan.weight[w]);
+            }
+        }
+    }
+
+    // Entries h .. h + kLanes - 1 of a row table of a plan, 0 beyond its end.
+    V row_weight(int h, const T* table) const {
+        V out{};
+        for (int lane = 0; lane < std::min(L, plane_.H - h); ++lane) out[lane] = table[h + lane];
+        return out;
     }
 
     void prepare_step(std::int64_t b) {
@@ -123,11 +151,7 @@ class Gains {
         const bool spectral_noise = draws_spectral_noise(task_);
         for (int h = 0; h < plane_.padded_height; h += L) {
             const V decay_row = load(row_ + h), fade_row = load(second_row_ + h);
-            V weight_row{}, root_row{};
-            for (int lane = 0; lane < std::min(L, plane_.H - h); ++lane) {
-                weight_row[lane] = vertical.weight[h + lane];
-                root_row[lane] = vertical.root_weight[h + lane];
-            }
+            const V weight_row = row_weight(h, vertical.weight), root_row = row_weight(h, vertical.root_weight);
             const std::int64_t base = static_cast<std::int64_t>(h / L) * plane_.W;
             for (int w = 0; w < plane_.W; ++w) {
                 // expm1(x + y) = expm1(x) + expm1(y) + expm1(x) expm1(y)

@@ -27,7 +27,7 @@ struct LevelArray {
 
 // Where the gains of the terms come from.
 enum class GainKind : int {
-    kLevel = 0,  // term 0: alpha_t^power; noise: sigma_t, one number
+    kLevel = 0,  // term 0: alpha_t^power, power 1 or 2; term 2: sigma_t, one number
     kStep = 1,   // terms 0, 1, 2: p, q, w of the step from t to s
     kMap = 2,    // terms 0, 1, 2: given maps
 };

@@ -1,0 +1,49 @@
+"""The forward marginal of every process."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from softdiff_ext import reference
+from softdiff_ext.levels import Level
+from softdiff_ext.ops import native
+from softdiff_ext.ops.checks import check_generator, check_images, check_level, check_same
+from softdiff_ext.ops.filter import filter_sum
+from softdiff_ext.ops.level import alpha_maps, level_noise
+from softdiff_ext.ops.library import traced
+from softdiff_ext.ops.noise import draw_seed, noise_like
+
+
+def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    """Corrupt clean images to a level: z_t = V diag(alpha_t) V^T x + sigma_t n, n ~ N(0, I).
+
+    Args:
+        x: clean images, [B, C, H, W], floating, any strides.
+        level: the corruption level, one for the batch or one for each sample.
+        noise: n, in pixel space, shape and dtype of x; None draws it inside the kernel.
+        generator: where the seed of drawn noise comes from; None is torch's default generator.
+    Returns:
+        z_t, shape and dtype of x, contiguous.
+    Raises:
+        TypeError: x or noise is not a floating tensor of the same dtype, or level not a Level.
+        ValueError: shapes or devices differ, both noise and generator are given, or a value of level is out of range.
+    Note:
+        Differentiable to any order in x, noise and the fields of level.
+    Source:
+        Hoogeboom and Salimans 2022, Blurring Diffusion Models, equation 13; Daras et al. 2023, Soft Diffusion, equation 1.
+    """
+    check_images("diffuse", "x", x)
+    check_level("diffuse", "level", level, x)
+    check_generator("diffuse", noise, generator)
+    if noise is not None:
+        check_same("diffuse", "x", x, "noise", noise)
+    tracing = traced((x, noise, *level.tensors))
+    seed = draw_seed(generator, tracing) if noise is None else None
+    if torch.is_grad_enabled() and level.requires_grad:
+        if not tracing:
+            native.check_level_values("diffuse", "level", level, x)
+        drawn = noise if seed is None else noise_like(x, seed)
+        assert drawn is not None
+        return filter_sum((x, alpha_maps(level, x)), (drawn, reference.column(level.sigma, x.device)))
+    return level_noise("diffuse", x, noise, seed, native.pack(level, x.device, tracing))

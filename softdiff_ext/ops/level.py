@@ -1,0 +1,83 @@
+"""The registered operator behind dct_blur and diffuse: V (alpha^power . V^T x) + sigma noise for a level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softdiff_ext import reference
+from softdiff_ext.levels import Level
+from softdiff_ext.ops import native
+from softdiff_ext.ops.library import Operator, fold_batch, unfold_batch
+from softdiff_ext.ops.native import Packed
+
+
+def level_filter(op: str, x: Tensor, level: Packed) -> Tensor:
+    """V (alpha . V^T x)."""
+    return _level_filter(op, x, None, None, level, 1)
+
+
+def level_noise(op: str, x: Tensor, noise: Tensor | None, seed: int | Tensor | None, level: Packed) -> Tensor:
+    """V (alpha . V^T x) + sigma noise, the noise drawn in the kernel where a seed is given instead."""
+    return _level_filter(op, x, noise, seed, level, 1)
+
+
+def energy_gradient(op: str, x: Tensor, level: Packed) -> Tensor:
+    """V (alpha^2 . V^T x)."""
+    return _level_filter(op, x, None, None, level, 2)
+
+
+def _forward(op: str, x: Tensor | None, noise: Tensor | None, seed: int | Tensor | None, level: Packed, power: int) -> Tensor:
+    like = x if x is not None else noise
+    assert like is not None
+    number = None if seed is None else int(seed)
+    if native.native(like):
+        return native.level_filter(op, x, noise, number, level, power, like)
+    fields = native.unpack(level)
+    if number is not None:
+        noise = native.normal(tuple(like.shape), number, like.dtype).to(like.device)
+    lam = native.lam_of(like)
+    sigma = reference.column(fields.sigma, like.device)
+    return reference.combine([(x, reference.alpha(fields, lam) ** power), (noise, sigma)])
+
+
+def _fake(op: str, x: Tensor | None, noise: Tensor | None, seed: Tensor | None, level: Tensor, power: int) -> Tensor:
+    like = x if x is not None else noise
+    assert like is not None
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
+def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
+    ctx.op, _, _, _, level, ctx.power = inputs
+    ctx.numbers = None if isinstance(level, Tensor) else level
+    if isinstance(level, Tensor):
+        ctx.save_for_backward(level)
+
+
+def _backward(ctx: Any, grad: Tensor) -> Any:
+    level = ctx.numbers if ctx.numbers is not None else ctx.saved_tensors[0]
+    grad_x = _level_filter(ctx.op, grad, None, None, level, ctx.power) if ctx.needs_input_grad[1] else None
+    grad_noise = _level_filter(ctx.op, None, grad, None, level, ctx.power) if ctx.needs_input_grad[2] else None
+    return None, grad_x, grad_noise, None, None, None
+
+
+def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+    folded, batch = fold_batch(info, in_dims, args, ".ii.l.")
+    return unfold_batch(info, _level_filter(*folded), batch)
+
+
+_level_filter = Operator(
+    "level_filter(str op, Tensor? x, Tensor? noise, Tensor? seed, Tensor level, int power) -> Tensor",
+    _forward,
+    _fake,
+    _setup,
+    _backward,
+    _vmap,
+)
+
+
+def alpha_maps(level: Level, x: Tensor) -> Tensor:
+    """alpha per frequency in torch, [1 or B, 1, H, W] float64: how gradients reach the fields of a level."""
+    return reference.alpha(level, native.lam_of(x))
