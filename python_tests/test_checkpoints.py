@@ -196,7 +196,7 @@ def test_the_average_follows_its_formula() -> None:
         with torch.no_grad():
             model.weight.add_(n + 1.0)
             model.running_mean.fill_(n)  # type: ignore[union-attr, operator]
-        ema.update(model, n)
+        ema.update(n)
         decay = min(0.3, (1 + n) / (10 + n))  # 0.1, 0.18, 0.25, then 0.3
         expected = decay * expected + (1 - decay) * model.weight.detach().double()
     torch.testing.assert_close(ema.model.weight.double(), expected, rtol=1e-6, atol=0)  # eight float32 steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,20 +14,9 @@ import softdiff_ext as sd
 from softdiff_ext.cli import main
 from softdiff_ext.training.sampling import RULES
 
-ROOT = Path(__file__).parents[1]
 NETWORK = ["--network.channels", "8", "8", "--network.blocks", "1", "--network.attention"]
 SMALL = [*NETWORK, "--batch-size", "8", "--sample-count", "2", "--sample-steps", "2"]
 BLURRING = ["--process", "blurring", "--blurring.sigma-blur-max", "3", "--blurring.prediction", "v"]
-
-
-def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -153,15 +141,17 @@ def test_unknown_commands_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert "usage: softdiff" in capsys.readouterr().out
 
 
-def test_without_extras_info_works_and_train_names_the_extra() -> None:
-    block = """
+def test_without_extras_info_works_and_train_names_the_extra(tmp_path: Path) -> None:
+    code = """
 import sys
 sys.modules.update(dict.fromkeys(["PIL", "accelerate", "diffusers", "rich", "safetensors", "tensorboard", "tyro", "yaml"]))
 from softdiff_ext.cli import main
+assert main(["info"]) == 0
+sys.exit(main(["train", "new"]))
 """
-    done = run_python(block + 'assert main(["info"]) == 0; sys.exit(main(["train", "never-made"]))')
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "torch" in done.stdout
     assert done.stderr.count("\n") == 1
     assert 'not installed here: pip install "softdiff-ext[train]"' in done.stderr
-    assert not Path("never-made").exists()
+    assert not any(tmp_path.iterdir())

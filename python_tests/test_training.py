@@ -36,7 +36,6 @@ from softdiff_ext.training.loop import train
 from softdiff_ext.training.network import build_network
 from softdiff_ext.training.randomness import stream_seed
 
-ROOT = Path(__file__).parents[1]
 NETWORK = NetworkOptions(channels=(8, 8), blocks=1, attention=(), dropout=0.1)  # dropout: its draws must resume, too
 TINY = TrainConfig(
     process="soft",
@@ -71,7 +70,8 @@ def flags(config: TrainConfig) -> list[str]:
 def start(run: Path, *arguments: str, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "softdiff_ext", "train", str(run), *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        cwd=run.parent,  # away from the sources, which have no extension module: the installed package is meant
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

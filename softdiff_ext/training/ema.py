@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EMA:
@@ -27,11 +27,15 @@ class EMA:
             raise ValueError(f"EMA: decay must be in [0, 1), got {decay}")
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        # walking a module tree takes ten times as long as the update itself
+        self._weights: list[Tensor] = list(model.parameters())
+        self._averages: list[Tensor] = list(self.model.parameters())
+        self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
-    def update(self, model: nn.Module, n: int) -> None:
-        """Take in the weights of `model` after `n` earlier updates; one fused call for all parameters, no synchronisation."""
+    def update(self, n: int) -> None:
+        """Take in the weights of the network after `n` earlier updates; one fused call, no synchronisation."""
         decay = min(self.decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(list(self.model.parameters()), [p.detach() for p in model.parameters()], 1.0 - decay)
-        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+        torch._foreach_lerp_(self._averages, self._weights, 1.0 - decay)
+        for average, buffer in self._buffers:
             average.copy_(buffer)

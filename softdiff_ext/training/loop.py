@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from softdiff_ext.processes import Process
 from softdiff_ext.training.checkpoints import (
@@ -25,22 +24,22 @@ from softdiff_ext.training.checkpoints import (
 from softdiff_ext.training.config import TrainConfig, config_from_dict, load_config
 from softdiff_ext.training.data import Batches, Images, load_images
 from softdiff_ext.training.ema import EMA
-from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.interrupt import stop_request
 from softdiff_ext.training.network import build_network
 from softdiff_ext.training.progress import TrainingProgress
 from softdiff_ext.training.randomness import generator, permutation, stream_seed
+from softdiff_ext.training.record import Record
 
 FIT_IMAGES = 10_000  # a power spectrum or a start distribution needs no more, and what a process keeps is in each checkpoint
-HELD_OUT_IMAGES = 512  # for the held-out loss beside a sample grid
 
 
 def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     """Train a network and keep everything about it in the folder `run`.
 
     Every random number is a pure function of (seed, step, process), so a run that was killed and resumed ends on the CPU,
-    with as many processes and threads, with the same bits as an unbroken one. Ctrl-C or SIGTERM saves a checkpoint and returns early.
+    with as many processes and threads, with the same bits as an unbroken one. Ctrl-C or SIGTERM saves a checkpoint and
+    returns early.
 
     Args:
         config: all options.
@@ -71,28 +70,22 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     ema = EMA(network, config.ema_decay)
     ema.model.to(device)
     model = accelerator.prepare(network)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, process)
-
-    checkpoints = checkpoint_paths(run / "checkpoints") if resume else []
-    start = state.restore(checkpoints[-1]) if checkpoints else 0
-    if start > config.steps:
-        raise ValueError(f"resume: {run} has done {start} steps already, more than the {config.steps} asked for")
-    if not checkpoints:
-        process.fit(train_images.floats(permutation(len(train_images), "fit")[:FIT_IMAGES]))
+    start = state.restore_or_begin(run, resume, train_images)
     process.to(device)
     accelerator.wait_for_everyone()  # all have read before the first one writes
     if accelerator.is_main_process:
         write_file(run / "config.yaml", config.to_yaml().encode())
 
-    writer = SummaryWriter(run / "tensorboard", purge_step=start + 1) if accelerator.is_main_process else None
     losses: list[Tensor] = []
-    saved = start
-    images_per_step = config.batch_size * world
     with (
-        TrainingProgress(start, config.steps, images_per_step, accelerator.is_main_process) as progress,
+        TrainingProgress(start, config.steps, config.batch_size * world, accelerator.is_main_process) as progress,
+        Record(run, start, accelerator.is_main_process) as record,
         stop_request() as stop,
     ):
+        done = start
         for step in range(start, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
@@ -101,41 +94,33 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
 
             loss, details = process.loss(model, batches(step), generator=draws)
             accelerator.backward(loss)
-            gradient_norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            gradient_norm = accelerator.clip_grad_norm_(parameters, config.clip)
             optimizer.step()
             optimizer.zero_grad()
-            ema.update(network, step)
+            ema.update(step)
 
-            losses.append(loss.detach())
             done = step + 1
+            last = done == config.steps
+            losses.append(loss.detach())
             progress.advance(done)
-            if done % config.log_every == 0 or done == config.steps:
-                mean_loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))  # the only wait for the device
+            if done % config.log_every == 0 or last:
+                mean_loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))  # waits for the device: not each step
                 losses.clear()
                 if not math.isfinite(mean_loss):
                     raise FloatingPointError(f"loss is {mean_loss} after step {done}: lower --learning-rate or --clip")
                 progress.loss(done, mean_loss)
-                if writer:
-                    scalars = {"loss": mean_loss, "gradient_norm": float(gradient_norm), **details}
-                    for name, value in scalars.items():
-                        writer.add_scalar(f"train/{name}", value, done)
-            if writer and (done % config.sample_every == 0 or done == config.steps):
-                sheet = sample_sheet(config, process, ema.model, train_images.shape, device)
-                save_png(run / "samples" / f"step-{done:08d}.png", sheet)
-                writer.add_image("samples", sheet, done)
-                writer.add_scalar("held_out/loss", held_out_loss(process, ema.model, held_out, config.seed, device), done)
+                record.scalars(done, {"loss": mean_loss, "gradient_norm": float(gradient_norm), **details})
+            if done % config.sample_every == 0 or last:
+                record.samples(done, config, process, ema.model, held_out)
             stopping = should_stop(accelerator, stop.asked, done, config.log_every)
-            if done % config.checkpoint_every == 0 or done == config.steps or stopping:
+            if done % config.checkpoint_every == 0 or last or stopping:
                 if accelerator.is_main_process:
                     save_checkpoint(run / "checkpoints", state.checkpoint(done), config.keep)
                 accelerator.wait_for_everyone()
-                saved = done
             if stopping:
                 break
-    if writer:
-        writer.close()
     accelerator.end_training()
-    return saved
+    return done
 
 
 @dataclass(frozen=True)
@@ -158,9 +143,18 @@ class State:
         }
         return Checkpoint(step, self.config.to_dict(), self.images, tensors)
 
-    def restore(self, path: Path) -> int:
-        """Load a checkpoint; returns the number of steps done."""
+    def restore_or_begin(self, run: Path, resume: bool, images: Images) -> int:
+        """Load the last checkpoint, or fit the process where there is none; returns the number of steps done."""
+        paths = checkpoint_paths(run / "checkpoints") if resume else []
+        if not paths:
+            self.process.fit(images.floats(permutation(len(images), "fit")[:FIT_IMAGES]))
+            return 0
+        path = paths[-1]
         checkpoint = load_checkpoint(path)
+        if checkpoint.step > self.config.steps:
+            raise ValueError(
+                f"resume: {run} has done {checkpoint.step} steps already, more than the {self.config.steps} asked for"
+            )
         self.config.check_continues(config_from_dict(checkpoint.config), path)
         if checkpoint.images != self.images:
             raise ValueError(
@@ -198,20 +192,3 @@ def should_stop(accelerator: Accelerator, asked: bool, done: int, every: int) ->
     if done % every:
         return False
     return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum") > 0)
-
-
-def sample_sheet(
-    config: TrainConfig, process: Process, model: nn.Module, shape: tuple[int, ...], device: torch.device
-) -> Tensor:
-    """A sheet of samples, always from the same random numbers, so that successive sheets show the training alone."""
-    draws = generator(device, config.seed, "samples")
-    images = process.sample(model, (config.sample_count, *shape), config.sample_steps, generator=draws)
-    return image_sheet(images)
-
-
-@torch.no_grad()
-def held_out_loss(process: Process, model: nn.Module, images: Images, seed: int, device: torch.device) -> float:
-    """The loss on images never trained on, always the same ones with the same random numbers."""
-    batch = images.floats(permutation(len(images), "held-out")[:HELD_OUT_IMAGES]).to(device)
-    loss, _ = process.loss(model, batch, generator=generator(device, seed, "held-out"))
-    return float(loss)

@@ -1,0 +1,58 @@
+"""What a run leaves for people to look at: TensorBoard curves and sheets of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from softdiff_ext.processes import Process
+from softdiff_ext.training.config import TrainConfig
+from softdiff_ext.training.data import Images
+from softdiff_ext.training.figures import image_sheet, save_png
+from softdiff_ext.training.randomness import generator, permutation
+
+HELD_OUT_IMAGES = 512  # a held-out loss from more would cost more than the steps between two sheets
+
+
+class Record:
+    """Writes run/tensorboard and run/samples; does nothing where `writes` is False (all processes but the first)."""
+
+    def __init__(self, run: Path, start: int, writes: bool) -> None:
+        self.run = run
+        self.writer = SummaryWriter(run / "tensorboard", purge_step=start + 1) if writes else None
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One point of each curve of the group "train"."""
+        if self.writer:
+            for name, value in values.items():
+                self.writer.add_scalar(f"train/{name}", value, step)
+
+    @torch.no_grad()
+    def samples(self, step: int, config: TrainConfig, process: Process, model: nn.Module, held_out: Images) -> None:
+        """A sheet of samples and the loss on images never trained on.
+
+        Both always use the same random numbers, so that what changes from one to the next is the network alone.
+        """
+        if not self.writer:
+            return
+        device = next(model.parameters()).device
+        shape = (config.sample_count, *held_out.shape)
+        draws = generator(device, config.seed, "samples")
+        sheet = image_sheet(process.sample(model, shape, config.sample_steps, generator=draws))
+        save_png(self.run / "samples" / f"step-{step:08d}.png", sheet)
+        self.writer.add_image("samples", sheet, step)
+
+        batch = held_out.floats(permutation(len(held_out), "held-out")[:HELD_OUT_IMAGES]).to(device)
+        loss, _ = process.loss(model, batch, generator=generator(device, config.seed, "held-out"))
+        self.writer.add_scalar("held_out/loss", float(loss), step)
