@@ -234,6 +234,18 @@ def test_callback_sees_each_step(process: Process) -> None:
     assert not got.requires_grad
 
 
+@every_process
+def test_looking_on_changes_nothing(process: Process) -> None:
+    """The callback's estimates draw nothing, neither from the generator nor from torch's own numbers."""
+
+    def draw(callback: Callable[[int, Tensor, Tensor], None] | None) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return process.sample(lambda z, t: 0.3 * z, (2, 1, SIZE, SIZE), 5, callback=callback)
+
+    assert torch.equal(draw(None), draw(lambda index, z, x_hat: None))
+
+
 @pytest.mark.parametrize(
     ("steps", "error", "text"),
     [

@@ -61,7 +61,10 @@ def check_rule(rule: Rule, sigma: Sequence[float], process: str) -> None:
 
 def clean_estimate(z_t: Tensor, output: Tensor, level: Level, prediction: str) -> Tensor:
     """x_hat from a network's output: the step to the clean level that keeps nothing of z_t and adds no noise."""
-    return output if prediction == "x" else step(z_t, output, Level(), level, Naive(std=0.0), prediction)
+    if prediction == "x":
+        return output
+    # a generator of its own: a step without noise should not move the caller's, nor torch's
+    return step(z_t, output, Level(), level, Naive(std=0.0), prediction, generator=torch.Generator())
 
 
 def reverse(
