@@ -52,13 +52,14 @@ def pairs(panels: Mapping[str, tuple[Tensor, Tensor]], heading: str, path: Path)
 
 
 def curves(losses: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """(steps, losses): every value in pale, a moving mean of a fiftieth of them on top. An axis each: the scales differ."""
+    """(steps, losses): every step in pale, a moving mean of a fiftieth of the run on top. An axis each: the scales differ."""
     figure, axes = plt.subplots(1, len(losses), figsize=(5.5 * len(losses), 3.8), layout="constrained", squeeze=False)
     for axis, (title, (steps, values)) in zip(axes[0], losses.items(), strict=True):
         window = max(1, len(values) // 50)
         smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
-        axis.plot(steps, values, color="tab:blue", alpha=0.25, linewidth=0.7, label="logged")
-        axis.plot(steps[window - 1 :], smooth, color="tab:blue", label=f"mean of {window} values")
+        centres = steps[window // 2 : window // 2 + len(smooth)]
+        axis.plot(steps, values, color="tab:blue", alpha=0.35, linewidth=0.7, label="each step")
+        axis.plot(centres, smooth, color="tab:orange", label=f"mean of {window} steps")
         axis.set(title=title, xlabel="step", ylabel="loss", yscale="log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
