@@ -70,7 +70,7 @@ def plain(op: Operator) -> Callable[..., Any]:
         "dct": lambda x: transform(x, int(op.name[-2]), False),
         "idct": lambda x: transform(x, int(op.name[-2]), True),
         "spectral_filter": lambda x, gain: combine((gain, x)),
-        "dct_blur": lambda x, tau: combine((reference.blur_gain(tau, 0.01, lam(x)), x)),
+        "dct_blur": lambda x, tau, floor: combine((reference.blur_gain(tau, floor, lam(x)), x)),
         "diffuse": diffuse,
         "posterior": posterior,
         "soft_score_loss": loss,

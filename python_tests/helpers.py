@@ -114,18 +114,23 @@ def levels(draw: st.DrawFn, batch: int, noisy: bool = False, floored: bool = Fal
     return Levels(tuple(rows), kind)
 
 
-def error_bound(dtype: torch.dtype, scale: float, numel: int) -> float:
+def error_bound(dtype: torch.dtype, scale: float, numel: int, arithmetic: float) -> float:
     """Largest allowed L2 norm of the error of a result whose terms have the norm `scale`."""
     underflow = (
         2.0**-25 if dtype == torch.float16 else 0.0
     )  # half of float16's smallest number: what each tiny element may lose
-    return (UNIT_ROUNDOFF[dtype] + ARITHMETIC[dtype]) * scale + underflow * math.sqrt(numel)
+    return (UNIT_ROUNDOFF[dtype] + arithmetic * ARITHMETIC[dtype]) * scale + underflow * math.sqrt(numel)
 
 
-def assert_matches(got: Tensor, want: Tensor, dtype: torch.dtype | None = None, scale: float | None = None) -> None:
-    """`got` is `want` (float64) to the accuracy of `dtype`; `scale` is the norm of the terms where they cancel in the sum."""
+def assert_matches(
+    got: Tensor, want: Tensor, dtype: torch.dtype | None = None, scale: float | None = None, arithmetic: float = 1.0
+) -> None:
+    """`got` is `want` (float64) to the accuracy of `dtype`.
+
+    `scale` is the norm of the terms where they cancel in the sum; `arithmetic` multiplies what the computation may cost.
+    """
     assert got.shape == want.shape
     dtype = dtype or got.dtype
     error = (got.double() - want.double()).norm().item()
-    bound = error_bound(dtype, want.double().norm().item() if scale is None else scale, got.numel())
+    bound = error_bound(dtype, want.double().norm().item() if scale is None else scale, got.numel(), arithmetic)
     assert error <= bound, f"error {error:.3e} is over the bound {bound:.3e}"

@@ -16,7 +16,7 @@ from softdiff_ext.rules import PREDICTIONS, Rule
 from .helpers import randn
 
 FIELD_VALUES = {
-    "s.log_a": -0.1, "s.tau": 0.4, "s.sigma": 0.2, "s.floor": 0.05,
+    "s.log_a": -0.1, "s.tau": 0.4, "s.sigma": 0.2, "s.floor": 0.06,
     "t.log_a": -0.5, "t.tau": 2.0, "t.sigma": 0.7, "t.floor": 0.05,
 }  # fmt: skip
 """A cleaner level s and a noisier level t; sample b of a batch has (1 + b / 20) times these."""
@@ -108,9 +108,7 @@ STEPS = [_step(rule, prediction) for rule in RULES.values() for prediction in PR
 OPERATORS = [
     *[_transform(name, ndim) for name in ("dct", "idct") for ndim in (1, 2, 3)],
     Operator("spectral_filter", sd.spectral_filter, reference.spectral_filter, ("x", "gain")),
-    Operator(
-        "dct_blur", lambda x, tau: sd.dct_blur(x, tau, 0.01), lambda x, tau: reference.dct_blur(x, tau, 0.01), ("x", "t.tau")
-    ),
+    Operator("dct_blur", sd.dct_blur, reference.dct_blur, ("x", "t.tau", "t.floor")),
     Operator(
         "diffuse",
         lambda x, n, *f: sd.diffuse(x, sd.Level(*f), noise=n),

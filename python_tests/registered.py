@@ -26,7 +26,7 @@ class _Recorder(fx.Interpreter):
 
 
 def registered_calls(function: Callable[..., Any], values: list[Tensor]) -> Calls:
-    """One call of each registered operator that a forward and a backward pass of the function reach."""
+    """A call of each registered operator the function reaches: forward and backward, with and without level gradients."""
     calls: Calls = {}
 
     def record(graph: fx.GraphModule, _: list[Tensor]) -> Any:
@@ -40,11 +40,12 @@ def registered_calls(function: Callable[..., Any], values: list[Tensor]) -> Call
     compiled = torch.compile(
         function, fullgraph=True, backend=aot_autograd(fw_compiler=record, bw_compiler=record), dynamic=False
     )
-    values = [value.detach().clone().requires_grad_() for value in values]
-    outs = compiled(*values)
-    total = torch.stack([(out * out).sum() for out in (outs if isinstance(outs, tuple) else (outs,))]).sum()
-    if total.requires_grad:
-        total.backward()
+    for fewest_dimensions in (4, 0):  # gradients of images only, then of every tensor
+        leaves = [value.detach().clone().requires_grad_(value.ndim >= fewest_dimensions) for value in values]
+        outs = compiled(*leaves)
+        total = torch.stack([(out * out).sum() for out in (outs if isinstance(outs, tuple) else (outs,))]).sum()
+        if total.requires_grad:
+            total.backward()
     return calls
 
 

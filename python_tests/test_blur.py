@@ -133,3 +133,14 @@ def test_filter_equals_the_reference(device: torch.device, spec: Image) -> None:
     gain = randn((spec.shape[0], 1, *spec.shape[2:]), spec.seed, spec.dtype).to(device)
     scale = gain.double().abs().max().item() * x.double().norm().item() if x.numel() else 0.0
     assert_matches(sd.spectral_filter(x, gain), reference.spectral_filter(x.double(), gain.double()), scale=scale)
+
+
+@pytest.mark.parametrize("image", DTYPES)
+@pytest.mark.parametrize("coefficient", DTYPES)
+def test_gain_of_any_type_is_a_coefficient(device: torch.device, image: torch.dtype, coefficient: torch.dtype) -> None:
+    """A gain may be in another type than the image, as tau may: it is taken to the type of the arithmetic, no further."""
+    x = randn((2, 3, 8, 8), 0, image).to(device)
+    gain = randn((8, 8), 1, coefficient).to(device)
+    got = sd.spectral_filter(x, gain)
+    assert got.dtype == image
+    assert_matches(got, reference.spectral_filter(x.double(), gain.double()))

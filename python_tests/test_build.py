@@ -47,7 +47,7 @@ def test_the_import_loads_torch_and_numpy_only(tmp_path: Path) -> None:
 
 def test_versions_agree() -> None:
     assert importlib.metadata.version("softdiff-ext") == sd.__version__
-    assert sd.build_info()["softdiff_ext"] == sd.__version__
+    assert sd.build_info()["version"] == sd.__version__
 
 
 def test_requirements_at_run_time_are_torch_and_numpy() -> None:
@@ -57,12 +57,19 @@ def test_requirements_at_run_time_are_torch_and_numpy() -> None:
 
 def test_build_info() -> None:
     info = sd.build_info()
-    assert {"softdiff_ext", "torch", "python", "compiler", "isa", "openmp", "threads", "cuda_architectures", "device"} <= set(
-        info
-    )
+    native = {"version", "compiler", "isa", "isas_available", "openmp", "openmp_max_threads"}
+    cuda = {"cuda_compiled", "cuda_toolkit", "cuda_architectures", "cuda_devices"}
+    assert set(info) == native | cuda | {"python", "torch", "torch_threads", "torch_cuda"}
     assert info["torch"] == torch.__version__
-    assert info["threads"] == torch.get_num_threads()
-    assert info["isa"] in ("avx512", "avx2", "portable")
-    assert all(isinstance(key, str) for key in info)
-    if not torch.cuda.is_available():
-        assert info["device"] in (None, "none")
+    assert info["torch_threads"] == torch.get_num_threads()
+    assert info["isa"] in info["isas_available"]
+    assert "portable" in info["isas_available"]
+    assert set(info["isas_available"]) <= {"avx512", "avx2", "portable"}
+    assert bool(info["cuda_toolkit"]) == bool(info["cuda_architectures"]) == info["cuda_compiled"]
+    assert info["torch_cuda"] == torch.cuda.is_available()
+
+
+def test_the_info_command_prints_it() -> None:
+    done = subprocess.run([sys.executable, "-m", "softdiff_ext", "info"], capture_output=True, text=True, check=True)
+    for key in sd.build_info():
+        assert key in done.stdout

@@ -87,7 +87,7 @@ def test_images_are_tensors(name: str, value: Any) -> None:
 @pytest.mark.parametrize("shape", [(8, 3, 0, 5), (8, 3, 6, 0)], ids=str)
 def test_images_have_pixels(name: str, shape: tuple[int, ...]) -> None:
     argument, call = IMAGE.get(name, ("x" if name == "dct" else "u", getattr(sd, name)))
-    refused(lambda: call(torch.zeros(shape)), ValueError, f"{name}: {argument} ", "got", str(list(shape)))
+    refused(lambda: call(torch.zeros(shape)), ValueError, f"{name}: ", argument, ">= 1", "got", str(list(shape)))
 
 
 SECOND: dict[str, tuple[str, Callable[[Tensor], Any]]] = {
@@ -129,12 +129,7 @@ def test_gains_broadcast_and_match() -> None:
             str(list(shape)),
         )
     refused(
-        lambda: sd.spectral_filter(X, torch.ones(6, 5).double()),
-        TypeError,
-        "spectral_filter: gain must",
-        "float32",
-        "got",
-        "float64",
+        lambda: sd.spectral_filter(X, torch.ones(6, 5).long()), TypeError, "spectral_filter: gain must", "got", "torch.int64"
     )
     refused(
         lambda: sd.spectral_filter(X, torch.ones(6, 5, device="meta")),
@@ -156,14 +151,14 @@ def test_blur_times() -> None:
         "dct_blur: tau must be a float or have shape [] or [B] = [8], got [8, 1]",
     )
     for bad in (-1.0, NAN, INF, -1e-300):
-        refused(lambda bad=bad: sd.dct_blur(X, bad), ValueError, "dct_blur: tau must be finite and >= 0", "got", str(bad))
+        refused(lambda bad=bad: sd.dct_blur(X, bad), ValueError, "dct_blur: tau must be finite and >= 0", "got", f"{bad:g}")
         refused(
-            lambda bad=bad: sd.dct_blur(X, f64(bad)[0]), ValueError, "dct_blur: tau must be finite and >= 0", "got", str(bad)
+            lambda bad=bad: sd.dct_blur(X, f64(bad)[0]), ValueError, "dct_blur: tau must be finite and >= 0", "got", f"{bad:g}"
         )
         tensor = torch.ones(8, dtype=torch.float64)
         tensor[5] = bad
         refused(
-            lambda tensor=tensor: sd.dct_blur(X, tensor), ValueError, "dct_blur: tau must be finite and >= 0", "got", str(bad)
+            lambda tensor=tensor: sd.dct_blur(X, tensor), ValueError, "dct_blur: tau must be finite and >= 0", "got", f"{bad:g}"
         )
     refused(lambda: sd.dct_blur(X, torch.ones(8, dtype=torch.int64)), TypeError, "dct_blur: tau must", "got", "torch.int64")
     refused(lambda: sd.dct_blur(X, torch.ones(8, device="meta")), ValueError, "dct_blur: tau must", "cpu", "got", "meta")
@@ -171,7 +166,7 @@ def test_blur_times() -> None:
         refused(lambda wrong=wrong: sd.dct_blur(X, wrong), TypeError, "dct_blur: tau must", "got", type(wrong).__name__)
     for floor in (-0.1, 1.0, 2.0, NAN, INF):
         refused(
-            lambda floor=floor: sd.dct_blur(X, 1.0, floor), ValueError, "dct_blur: floor must be in [0, 1)", "got", str(floor)
+            lambda floor=floor: sd.dct_blur(X, 1.0, floor), ValueError, "dct_blur: floor must be in [0, 1)", "got", f"{floor:g}"
         )
 
 
@@ -181,7 +176,7 @@ BAD_FIELDS = [(field, value) for field, values in FIELDS.items() for value in va
 
 @pytest.mark.parametrize(("field", "value"), BAD_FIELDS)
 def test_level_numbers(field: str, value: float) -> None:
-    refused(lambda: sd.Level(**{field: value}), ValueError, f"Level: {field} must be", "got", str(value))
+    refused(lambda: sd.Level(**{field: value}), ValueError, f"Level: {field} must be", "got", f"{value:g}")
 
 
 def test_level_types() -> None:
@@ -208,7 +203,11 @@ def test_numbers_inside_level_tensors(name: str, field: str, value: float) -> No
     tensor = torch.full((8,), good[field], dtype=torch.float64)
     tensor[3] = value
     refused(
-        lambda: call(sd.Level(**{**good, field: tensor})), ValueError, f"{name}: {argument}.{field} must be", "got", str(value)
+        lambda: call(sd.Level(**{**good, field: tensor})),
+        ValueError,
+        f"{name}: {argument}.{field} must be",
+        "got",
+        f"{value:g}",
     )
 
 
@@ -232,12 +231,15 @@ def _tensor_level(level: sd.Level) -> sd.Level:
 def test_s_is_the_cleaner_level(name: str, convert: Callable[[sd.Level], sd.Level]) -> None:
     call = PAIRED[name]
     blurrier, noisier = sd.Level(-0.1, 3.0, 0.2, 1e-3), sd.Level(-0.4, 0.5, 0.7, 1e-3)
+    lower = sd.Level(-0.1, 0.5, 0.2, 1e-4)
+    blurry, noisy = f"{name}: s must not be blurrier than t", f"{name}: s must not be noisier than t"
+    refused(lambda: call(s=convert(blurrier), t=convert(T)), ValueError, blurry, "tau_s = 3", "tau_t = 2")
+    refused(lambda: call(s=convert(noisier), t=convert(T)), ValueError, noisy, "sigma / a", "1.04", "0.89")
     refused(
-        lambda: call(s=convert(blurrier), t=convert(T)), ValueError, f"{name}: s must be the cleaner level", "tau", "3.0", "2.0"
+        lambda: call(s=convert(lower), t=convert(T)), ValueError, f"{name}: the floor of t must not be above", "0.0001", "0.001"
     )
-    refused(lambda: call(s=convert(noisier), t=convert(T)), ValueError, f"{name}: s must be the cleaner level", "logsnr")
     mixed = sd.Level(-0.1, torch.tensor([0.5] * 7 + [9.0], dtype=torch.float64), 0.2, 1e-3)
-    refused(lambda: call(s=mixed, t=convert(T)), ValueError, f"{name}: s must be the cleaner level", "tau", "9.0", "2.0")
+    refused(lambda: call(s=mixed, t=convert(T)), ValueError, blurry, "tau_s = 9", "tau_t = 2", "sample 7")
 
 
 def test_rules_and_predictions() -> None:
@@ -254,9 +256,9 @@ def test_rules_and_predictions() -> None:
         )
     refused(lambda: step(prediction=None), (TypeError, ValueError), "step: prediction must be", "got")
     for eta in (-0.1, 1.1, NAN):
-        refused(lambda eta=eta: sd.DDIM(eta=eta), ValueError, "DDIM: eta must be in [0, 1]", "got", str(eta))
+        refused(lambda eta=eta: sd.DDIM(eta=eta), ValueError, "DDIM: eta must be in [0, 1]", "got", f"{eta:g}")
     for std in (-0.1, NAN, INF):
-        refused(lambda std=std: sd.Naive(std=std), ValueError, "Naive: std must be", "got", str(std))
+        refused(lambda std=std: sd.Naive(std=std), ValueError, "Naive: std must be", "got", f"{std:g}")
     refused(lambda: sd.Momentum(exact=1), TypeError, "Momentum: exact must be a bool", "got", "int")
 
 
@@ -266,12 +268,22 @@ def test_noise_predictions_need_a_floor_under_blur(convert: Callable[[sd.Level],
     refused(
         lambda: step(s=convert(s), t=convert(t), prediction="eps"),
         ValueError,
-        "step: prediction 'eps' needs t.floor > 0",
+        "step: prediction 'eps' needs a floor > 0",
         "got",
-        "0.0",
+        "tau_t = 2",
     )
     sharp_s, sharp_t = sd.Level(-0.1, 0.0, 0.2), sd.Level(-0.4, 0.0, 0.6)  # without blur nothing is divided by a vanishing gain
     assert step(s=convert(sharp_s), t=convert(sharp_t), prediction="eps").isfinite().all()
+
+
+def test_rules_and_predictions_that_divide_by_zero() -> None:
+    s, t = sd.Level(tau=1.0), sd.Level(tau=2.0)
+    refused(lambda: step(s=s, t=t, prediction="v"), ValueError, "step: prediction 'v' needs sigma_t > 0 or a floor > 0", "got")
+    louder, quieter = sd.Level(-0.5, 1.0, 0.3), sd.Level(-3.0, 2.0, 0.03)  # cleaner by its scale, though its sigma is larger
+    for rule in (sd.Momentum(), sd.Momentum(exact=True)):
+        refused(
+            lambda rule=rule: step(s=louder, t=quieter, rule=rule), ValueError, "step: the momentum rule needs", "0.3", "0.03"
+        )
 
 
 def test_normal_arguments() -> None:

@@ -36,7 +36,7 @@ def test_diffuse_equals_the_reference(device: torch.device, drawn: tuple[Image, 
         assert got.dtype == x.dtype
         assert got.is_contiguous()
         want = reference.diffuse(x.double(), level, noise.double())
-        sigma = reference._column(level.sigma, device)
+        sigma = reference.column(level.sigma, device)
         scale = x.double().norm().item() + (sigma * noise.double()).norm().item()
         assert_matches(got, want, scale=scale)
 
@@ -56,21 +56,20 @@ def test_posterior_equals_the_reference(device: torch.device, drawn: tuple[Image
     assert_matches(variance, want_variance)
 
 
-def step_cases(prediction: str) -> st.SearchStrategy[tuple[Image, Levels, Rule]]:
-    """Images, levels and rules that the prediction is defined for: eps divides by alpha_t, v by a alpha_t + sigma_t^2."""
-    return images().flatmap(
-        lambda spec: st.tuples(
-            st.just(spec),
-            levels(spec.shape[0], noisy=prediction == "v", floored=prediction == "eps"),
-            st.sampled_from(list(RULES.values())),
-        )
-    )
+@st.composite
+def step_cases(draw: st.DrawFn, noisy: bool = False, floored: bool = False) -> tuple[Image, Levels, Rule]:
+    """Images, levels and a rule; momentum is defined for sigma_s <= sigma_t."""
+    spec, rule = draw(images()), draw(st.sampled_from(list(RULES.values())))
+    pair = draw(levels(spec.shape[0], noisy, floored))
+    assume(not isinstance(rule, sd.Momentum) or all(s[2] <= t[2] for s, t in pair.rows))
+    return spec, pair, rule
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @given(data=st.data())
 def test_step_equals_the_reference(device: torch.device, prediction: str, data: st.DataObject) -> None:
-    spec, pair, rule = data.draw(step_cases(prediction))
+    # eps divides by alpha_t, v by a alpha_t + sigma_t^2
+    spec, pair, rule = data.draw(step_cases(noisy=prediction == "v", floored=prediction == "eps"))
     z, output, noise = (spec.make(device, offset=i) for i in range(3))
     s, t = pair.make(device)
     p, q, w = reference.step_coefficients(s, t, rule, prediction, lam_of(z))
@@ -79,7 +78,9 @@ def test_step_equals_the_reference(device: torch.device, prediction: str, data: 
     got = sd.step(z, output, s, t, rule, prediction, noise=noise)
     assert got.dtype == z.dtype
     assert got.is_contiguous()
-    assert_matches(got, want, scale=norm_of_terms((p, output), (q, z), (w, noise)))
+    # eps and v divide by gains exp(-y), which carry the error y 2^-24 of float32's y; sigma^2 = 1e-6 stops it at y = 14.
+    divides = prediction in ("eps", "v")
+    assert_matches(got, want, scale=norm_of_terms((p, output), (q, z), (w, noise)), arithmetic=4.0 if divides else 1.0)
 
 
 # ---- the formulas against others that were not derived from them ----
@@ -196,13 +197,15 @@ def test_naive_of_a_mean_is_heat_dissipation() -> None:
     torch.testing.assert_close(got, mean + 0.0125 * n, rtol=1e-12, atol=1e-13)
 
 
-@given(spec=images(min_batch=1), pair=levels(1, noisy=True, floored=True), rule=st.sampled_from(list(RULES.values())))
-def test_all_predictions_of_one_estimate_give_one_step(device: torch.device, spec: Image, pair: Levels, rule: Rule) -> None:
+@given(drawn=step_cases(noisy=True, floored=True))
+def test_all_predictions_of_one_estimate_give_one_step(device: torch.device, drawn: tuple[Image, Levels, Rule]) -> None:
+    spec, pair, rule = drawn
+    assume(spec.shape[0] > 0)
     z, x_hat, n = (spec.make(device, offset=i).double() for i in range(3))
     s, t = pair.make(device)
     lam = lam_of(z)
     alpha_s, alpha_t = reference.alpha(s, lam), reference.alpha(t, lam)
-    a_t, sigma_t = reference._column(t.log_a, device).exp(), reference._column(t.sigma, device)
+    a_t, sigma_t = reference.column(t.log_a, device).exp(), reference.column(t.sigma, device)
     assume(bool((sigma_t >= 1e-2).all()))  # eps is a difference divided by sigma_t: below this its own rounding shows
     eps = (z - reference.spectral_filter(x_hat, alpha_t)) / sigma_t
     outputs = {"x": x_hat, "eps": eps, "v": a_t * eps - sigma_t * x_hat, "mean": reference.spectral_filter(x_hat, alpha_s)}
