@@ -58,5 +58,5 @@ def test_noise(isa: str, dtype: torch.dtype) -> None:
 
 
 def test_unknown_instruction_set() -> None:
-    with pytest.raises(ValueError, match="isa must be one of those available here .* got mmx"):
+    with pytest.raises(ValueError, match=r"isa must be one of those available here .* got mmx"):
         _C.select_isa("mmx")
