@@ -4,7 +4,9 @@ from typing import TypeAlias
 
 _Shape: TypeAlias = tuple[int, ...]  # four sizes or strides
 _Operand: TypeAlias = tuple[int, _Shape] | None  # data pointer, strides in elements
-_Level: TypeAlias = tuple[float, float, float, float] | tuple[int, int]  # four numbers, or (pointer to float64 [count, 4], count)
+_Level: TypeAlias = (
+    tuple[float, float, float, float] | tuple[int, int]
+)  # numbers, or (float64 pointer, count)
 
 def level_filter(
     name: str,

@@ -14,9 +14,9 @@ def build_info() -> dict[str, Any]:
     """Versions, instruction set in use, OpenMP, CUDA architectures compiled and the devices found.
 
     Returns:
-        A flat dict of strings, numbers and lists: version, python, torch, torch_threads, compiler, isa (in use), isas_available,
-        openmp (the date of the OpenMP specification), openmp_max_threads, cuda_compiled, cuda_toolkit, cuda_architectures,
-        cuda_devices (as the driver reports them), torch_cuda (whether torch can use a device).
+        A flat dict of strings, numbers and lists: version, python, torch, torch_threads, compiler, isa (in use),
+        isas_available, openmp (the date of the OpenMP specification), openmp_max_threads, cuda_compiled, cuda_toolkit,
+        cuda_architectures, cuda_devices (as the driver reports them), torch_cuda (whether torch can use a device).
     """
     return {
         **_C.build_info(),

@@ -1,4 +1,4 @@
-"""Corruption levels: q(z_t | x) = N(V diag(alpha_t) V^T x, sigma_t^2 I) with alpha_t[f] = a ((1 - floor) e^(-lam tau) + floor)."""
+"""Corruption levels: q(z_t | x) = N(V diag(alpha_t) V^T x, sigma_t^2 I), alpha_t[f] = a ((1 - floor) e^(-lam tau) + floor)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class Level:
         if not self.tensors:
             return torch.tensor([[float(value) for value in self]], dtype=torch.float64, device=device)
         columns = [torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1) for value in self]
-        return torch.stack(torch.broadcast_tensors(*columns), dim=1)
+        count = max(column.shape[0] for column in columns)
+        return torch.stack([column.expand(count) for column in columns], dim=1)
 
 
 def _check_number(name: str, value: float) -> None:

@@ -131,7 +131,7 @@ def combine(terms: Sequence[tuple[Tensor | None, Tensor]]) -> Tensor:
     """V sum_i (gain_i . V^T image_i); terms without an image are left out."""
     parts = [gain * dct(image.double()) for image, gain in terms if image is not None]
     first = next(image for image, _ in terms if image is not None)
-    return idct(torch.stack(torch.broadcast_tensors(*parts)).sum(0)).to(first.dtype)
+    return idct(sum(parts[1:], start=parts[0])).to(first.dtype)
 
 
 def _lam(x: Tensor) -> Tensor:
@@ -183,7 +183,8 @@ def philox(counter: np.ndarray, seed: int) -> np.ndarray:
     key = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF]
     for _ in range(10):
         a, b = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
-        c = [(b >> np.uint64(32)) ^ c[1] ^ np.uint64(key[0]), b & mask, (a >> np.uint64(32)) ^ c[3] ^ np.uint64(key[1]), a & mask]
+        high_a, high_b = a >> np.uint64(32), b >> np.uint64(32)
+        c = [high_b ^ c[1] ^ np.uint64(key[0]), b & mask, high_a ^ c[3] ^ np.uint64(key[1]), a & mask]
         key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
     return np.stack(c)
 
@@ -198,6 +199,6 @@ def normal(shape: Sequence[int], seed: int, *, dtype: torch.dtype = torch.float3
     words = philox(np.arange(-(-size // 64) * 16, dtype=np.uint64), seed)
     uniform = (words.astype(np.float64) + 0.5) * 2.0**-32
     radius, angle = np.sqrt(-2.0 * np.log(uniform[0::2])), 2.0 * np.pi * uniform[1::2]
-    four = np.stack([radius[0] * np.cos(angle[0]), radius[0] * np.sin(angle[0]), radius[1] * np.cos(angle[1]), radius[1] * np.sin(angle[1])])
-    blocks = four.reshape(4, -1, 16).transpose(1, 0, 2).reshape(-1)
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    blocks = pairs.reshape(4, -1, 16).transpose(1, 0, 2).reshape(-1)
     return torch.from_numpy(blocks[:size].reshape(tuple(shape)).copy()).to(dtype)

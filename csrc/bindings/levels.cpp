@@ -17,6 +17,12 @@ std::string number(double value) {
     throw std::invalid_argument(name + ": " + what + (levels.stride == 0 ? "" : " (sample " + std::to_string(sample) + ")"));
 }
 
+// The blur gain at the highest frequency an image can have, lam = 2 pi^2: where a floor matters most.
+double finest_gain(const Level& level) {
+    constexpr double kLargestEigenvalue = 2.0 * 9.869604401089358;
+    return (1.0 - level.floor) * std::exp(-kLargestEigenvalue * level.tau) + level.floor;
+}
+
 // Levels that mean the same may differ by rounding, say by having been computed in float32 at one place.
 constexpr double kSlack = 1e-6;
 
@@ -66,7 +72,7 @@ void check_step(const std::string& name, const LevelArray& s, const LevelArray& 
         if (to.tau > from.tau * (1.0 + kSlack)) refuse_pair("s must not be blurrier than t", "tau", to.tau, from.tau);
         if (to.sigma * std::exp(from.log_a - to.log_a) > from.sigma * (1.0 + kSlack))
             refuse_pair("s must not be noisier than t", "sigma / a", to.sigma * std::exp(-to.log_a), from.sigma * std::exp(-from.log_a));
-        if (from.floor > to.floor && to.tau > 0.0) refuse_pair("the floor of t must not be above that of s", "floor", to.floor, from.floor);
+        if (finest_gain(from) > finest_gain(to) * (1.0 + kSlack)) refuse_pair("the floor of t must not let more detail through than s does", "floor", to.floor, from.floor);
         if (rule == Rule::kMomentum && to.sigma > from.sigma * (1.0 + kSlack)) refuse_pair("the momentum rule needs sigma_s <= sigma_t", "sigma", to.sigma, from.sigma);
         if (prediction == Prediction::kEps && from.floor == 0.0 && from.tau > to.tau)
             refuse_pair("prediction 'eps' needs a floor > 0 where the blur shrinks: without one blurred-out frequencies cannot be divided back", "tau", to.tau, from.tau);

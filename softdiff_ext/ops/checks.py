@@ -1,4 +1,4 @@
-"""What every operator checks before anything is computed. Each message names the operator, the argument, what was wanted and came."""
+"""What every operator checks before anything is computed; a message names operator, argument, what was wanted and what came."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from softdiff_ext.levels import Level
 from softdiff_ext.ops import native
 from softdiff_ext.ops.library import Operator, fold_batch, unfold_batch
 from softdiff_ext.ops.native import Packed
+from softdiff_ext.ops.noise import same_noise
 
 
 def level_filter(op: str, x: Tensor, level: Packed) -> Tensor:
@@ -64,7 +65,9 @@ def _backward(ctx: Any, grad: Tensor) -> Any:
 
 
 def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-    folded, batch = fold_batch(info, in_dims, args, ".ii.l.")
+    folded, batch = fold_batch(info, in_dims, args, ".iisl.")
+    if folded[3] is not None and info.randomness == "same":
+        folded[2], folded[3] = same_noise(info, folded[1], folded[3]), None
     return unfold_batch(info, _level_filter(*folded), batch)
 
 

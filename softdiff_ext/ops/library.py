@@ -1,7 +1,8 @@
-"""One definition, two ways to call it: a plain eager function, and the same registered in torch.library.
+"""One definition, three ways to call it.
 
-The eager path costs a `torch.empty` and one native call, plus an autograd.Function where an input requires grad. The registered
-operator serves torch.compile, export, FakeTensor, tensor subclasses and vmap, for which eager code would be opaque.
+Eager calls cost a `torch.empty` and one native call. Where an input requires grad, or inside torch.func's transforms, the same
+forward and backward run as an autograd.Function. torch.compile, export, FakeTensor and tensor subclasses, for which all that
+would be opaque, see the same registered in torch.library.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ Forward = Callable[..., Tensor]
 Backward = Callable[..., Any]
 
 
-def traced(tensors: tuple[Any, ...]) -> bool:
-    """Whether something other than plain eager execution looks at the call."""
-    if torch.compiler.is_compiling() or maybe_current_level() is not None:
+def compiled(tensors: tuple[Any, ...]) -> bool:
+    """Whether a compiler or a tensor subclass looks at the call, rather than plain eager execution."""
+    if torch.compiler.is_compiling():
         return True
     return any(isinstance(x, Tensor) and type(x) is not Tensor and type(x) is not torch.nn.Parameter for x in tensors)
+
+
+def traced(tensors: tuple[Any, ...]) -> bool:
+    """Whether values may not be looked at: `compiled`, or inside vmap and the other transforms of torch.func."""
+    return maybe_current_level() is not None or compiled(tensors)
 
 
 class Operator:
@@ -41,7 +47,9 @@ class Operator:
         vmap: vmap(info, in_dims, *args) -> (output, out_dim).
     """
 
-    def __init__(self, schema: str, forward: Forward, fake: Forward, setup: Backward, backward: Backward, vmap: Backward) -> None:
+    def __init__(
+        self, schema: str, forward: Forward, fake: Forward, setup: Backward, backward: Backward, vmap: Backward
+    ) -> None:
         name, signature = schema[: schema.index("(")], schema[schema.index("(") :]
         self.forward = forward
         qualified = f"{NAMESPACE}::{name}"
@@ -53,38 +61,45 @@ class Operator:
         self.function: Any = type(
             f"{name.title().replace('_', '')}Function",
             (torch.autograd.Function,),
-            {"forward": staticmethod(forward), "setup_context": staticmethod(setup), "backward": staticmethod(backward)},
+            {
+                "forward": staticmethod(forward),
+                "setup_context": staticmethod(setup),
+                "backward": staticmethod(backward),
+                "vmap": staticmethod(vmap),
+            },
         )
         OPS.append(name)
 
     def __call__(self, *args: Any) -> Tensor:
         result: Tensor
-        if traced(args):
+        if compiled(args):
             result = self.registered(*args)
-        elif torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in args):
+        elif maybe_current_level() is not None or (
+            torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in args)
+        ):
             result = self.function.apply(*args)
         else:
             result = self.forward(*args)
         return result
 
 
-def fold_batch(info: Any, in_dims: tuple[int | None, ...], args: tuple[Any, ...], kinds: str) -> tuple[list[Any], int]:
+def fold_batch(info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...], kinds: str) -> tuple[list[Any], int]:
     """Fold the dimension that vmap adds into the batch dimension of every tensor.
 
     `kinds` has a letter for each argument: i images or gains (batch first, size 1 broadcasts), l packed levels [1 or B, 4],
-    . anything else. Returns the folded arguments and the batch size of one slice.
+    s a seed, . anything else. Returns the folded arguments and the batch size of one slice.
     """
-    slices = [x.movedim(dim, 0) if dim is not None else x.unsqueeze(0) if isinstance(x, Tensor) and kind in "il" else x
-              for x, dim, kind in zip(args, in_dims, kinds, strict=True)]
-    batch = max(x.shape[1] for x, kind in zip(slices, kinds, strict=True) if kind in "il" and isinstance(x, Tensor))
-    batch = next((x.shape[1] for x, kind in zip(slices, kinds, strict=True) if kind == "i" and isinstance(x, Tensor)), batch)
-    folded = [
-        x.expand(info.batch_size, batch, *x.shape[2:]).reshape(info.batch_size * batch, *x.shape[2:])
-        if kind in "il" and isinstance(x, Tensor)
-        else x
-        for x, kind in zip(slices, kinds, strict=True)
-    ]
-    return folded, batch
+    slices = list(args)
+    for i, (x, dim, kind) in enumerate(zip(args, in_dims, kinds, strict=True)):
+        if isinstance(x, Tensor) and kind in "il":
+            slices[i] = x.unsqueeze(0) if dim is None else x.movedim(dim, 0)
+        elif isinstance(x, Tensor) and dim is not None:
+            slices[i] = x.select(dim, 0)  # one seed is enough: every element of the folded batch draws noise of its own
+    batch = next(x.shape[1] for x, kind in zip(slices, kinds, strict=True) if kind == "i" and isinstance(x, Tensor))
+    for i, (x, kind) in enumerate(zip(slices, kinds, strict=True)):
+        if isinstance(x, Tensor) and kind in "il":
+            slices[i] = x.expand(info.batch_size, batch, *x.shape[2:]).reshape(info.batch_size * batch, *x.shape[2:])
+    return slices, batch
 
 
 def unfold_batch(info: Any, result: Tensor, batch: int) -> tuple[Tensor, int]:

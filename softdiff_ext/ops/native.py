@@ -45,9 +45,14 @@ def _plain(x: Tensor | None) -> Tensor | None:
     return x.resolve_neg() if x is not None and x.is_neg() else x
 
 
+def _packed(level: Packed) -> Packed:
+    """The kernels read a level's four fields at neighbouring addresses."""
+    return level.contiguous() if isinstance(level, Tensor) else level
+
+
 def pack(level: Level, device: torch.device, traced: bool) -> Packed:
     if traced or level.tensors:
-        return level.packed(device).contiguous()
+        return level.packed(device)
     log_a, tau, sigma, floor = level
     return float(log_a), float(tau), float(sigma), float(floor)
 
@@ -79,13 +84,16 @@ def transform(x: Tensor, ndim: int, inverse: bool) -> Tensor:
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if x.numel() == 0:
         return out
-    if ndim == 1:
-        source = x.reshape(1, 1, -1, x.shape[-1])
-    else:
-        source = x if x.ndim == 4 else x.reshape(1, -1, *x.shape[-2:])
-    source = source.resolve_neg()
+    shape = (1, 1, -1, x.shape[-1]) if ndim == 1 else x.shape if x.ndim == 4 else (1, -1, *x.shape[-2:])
+    source = x.reshape(shape).resolve_neg()
     _C.transform(
-        out.data_ptr(), _DTYPE[x.dtype], tuple(source.shape), (source.data_ptr(), source.stride()), inverse, ndim == 1, torch.get_num_threads()
+        out.data_ptr(),
+        _DTYPE[x.dtype],
+        tuple(source.shape),
+        (source.data_ptr(), source.stride()),
+        inverse,
+        ndim == 1,
+        torch.get_num_threads(),
     )
     return out
 
@@ -106,12 +114,23 @@ def filter_sum(images: list[Tensor | None], gains: list[Tensor | None], like: Te
     return out
 
 
-def level_filter(op: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int, like: Tensor) -> Tensor:
+def level_filter(
+    op: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int, like: Tensor
+) -> Tensor:
     """V (alpha^power . V^T x) + sigma noise, leaving out what is None."""
     out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-    x, noise = _plain(x), _plain(noise)
+    x, noise, level = _plain(x), _plain(noise), _packed(level)
     _C.level_filter(
-        op, out.data_ptr(), _DTYPE[like.dtype], tuple(like.shape), _operand(x), _operand(noise), seed, _level(level), power, torch.get_num_threads()
+        op,
+        out.data_ptr(),
+        _DTYPE[like.dtype],
+        tuple(like.shape),
+        _operand(x),
+        _operand(noise),
+        seed,
+        _level(level),
+        power,
+        torch.get_num_threads(),
     )
     return out
 
@@ -131,7 +150,7 @@ def step(
 ) -> Tensor:
     """V (p . V^T output + q . V^T z_t + w . V^T noise), leaving out what is None."""
     out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-    output, z_t, noise = _plain(output), _plain(z_t), _plain(noise)
+    output, z_t, noise, s, t = _plain(output), _plain(z_t), _plain(noise), _packed(s), _packed(t)
     _C.step(
         op,
         out.data_ptr(),
@@ -155,9 +174,19 @@ def step_variance(op: str, s: Packed, t: Packed, rule: int, parameter: float, pr
     """The variance per frequency of a step's noise, [B, 1, H, W] in the accumulation dtype."""
     batch, height, width = like.shape[0], like.shape[2], like.shape[3]
     dtype = accumulation_dtype(like.dtype)
+    s, t = _packed(s), _packed(t)
     maps = torch.empty((batch, 3, height, width), dtype=dtype, device=like.device)
     _C.step_coefficients(
-        op, maps.data_ptr(), _DTYPE[dtype], batch, (height, width), _level(s), _level(t), rule, parameter, PREDICTIONS.index(prediction)
+        op,
+        maps.data_ptr(),
+        _DTYPE[dtype],
+        batch,
+        (height, width),
+        _level(s),
+        _level(t),
+        rule,
+        parameter,
+        PREDICTIONS.index(prediction),
     )
     return maps[:, 2:].square()
 
@@ -167,11 +196,17 @@ def energy(op: str, a: Tensor, b: Tensor, level: Packed) -> Tensor:
     out = torch.empty(a.shape[0], dtype=accumulation_dtype(a.dtype), device=a.device)
     if a.shape[1] == 0:
         return out.zero_()
-    a, b = a.resolve_neg(), b.resolve_neg()
+    a, b, level = a.resolve_neg(), b.resolve_neg(), _packed(level)
     _C.energy(
-        op, out.data_ptr(), _DTYPE[a.dtype], tuple(a.shape), (a.data_ptr(), a.stride()), (b.data_ptr(), b.stride()), _level(level),
+        op,
+        out.data_ptr(),
+        _DTYPE[a.dtype],
+        tuple(a.shape),
+        (a.data_ptr(), a.stride()),
+        (b.data_ptr(), b.stride()),
+        _level(level),
         torch.get_num_threads(),
-    )  # fmt: skip
+    )
     return out
 
 
@@ -184,13 +219,13 @@ def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
 def check_level_values(op: str, name: str, level: Level, like: Tensor) -> None:
     """Raise ValueError where a value inside a level's tensors is out of range. On other devices that would cost a wait."""
     if native(like):
-        packed = pack(_detached(level), like.device, False)
+        packed = _packed(pack(_detached(level), like.device, False))
         _C.check_level(op, name, like.shape[0], _level(packed))
 
 
 def check_step_values(op: str, s: Level, t: Level, rule: Rule, prediction: str, like: Tensor) -> None:
     if native(like):
-        cleaner, noisier = pack(_detached(s), like.device, False), pack(_detached(t), like.device, False)
+        cleaner, noisier = (_packed(pack(_detached(level), like.device, False)) for level in (s, t))
         _C.check_step(op, like.shape[0], _level(cleaner), _level(noisier), rule.code, PREDICTIONS.index(prediction))
 
 

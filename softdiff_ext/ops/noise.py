@@ -61,7 +61,9 @@ def _fake(shape: list[int], seed: Tensor, dtype: torch.dtype, device: torch.devi
     return torch.empty(shape, dtype=dtype, device=device)
 
 
-def _vmap(info: Any, in_dims: tuple[int | None, ...], shape: list[int], seed: Tensor, dtype: torch.dtype, device: torch.device) -> Any:
+def _vmap(
+    info: Any, in_dims: tuple[int | None, ...], shape: list[int], seed: Tensor, dtype: torch.dtype, device: torch.device
+) -> Any:
     return torch.stack([_normal(shape, one, dtype, device) for one in seed.unbind(in_dims[1] or 0)]), 0
 
 
@@ -86,3 +88,8 @@ def noise_like(x: Tensor, seed: int | Tensor) -> Tensor:
     return normal(tuple(x.shape), seed, dtype=x.dtype, device=x.device)
 
 
+def same_noise(info: Any, folded: Tensor, seed: Tensor) -> Tensor:
+    """One slice's noise, repeated for each slice that vmap folded into the batch (randomness="same")."""
+    batch = folded.shape[0] // info.batch_size
+    noise = normal((batch, *folded.shape[1:]), seed, dtype=folded.dtype, device=folded.device)
+    return noise.repeat(info.batch_size, 1, 1, 1)

@@ -14,7 +14,7 @@ from softdiff_ext.ops.checks import check_generator, check_images, check_level, 
 from softdiff_ext.ops.filter import filter_sum
 from softdiff_ext.ops.library import Operator, fold_batch, traced, unfold_batch
 from softdiff_ext.ops.native import Packed
-from softdiff_ext.ops.noise import draw_seed, noise_like
+from softdiff_ext.ops.noise import draw_seed, noise_like, same_noise
 from softdiff_ext.ops.transform import idct
 from softdiff_ext.rules import Markov, Momentum, Rule
 
@@ -95,8 +95,8 @@ def posterior(z_t: Tensor, x_hat: Tensor, s: Level, t: Level) -> tuple[Tensor, T
         s: cleaner level.
         t: noisier level.
     Returns:
-        The mean in pixels, [B, C, H, W] in the dtype of z_t, and the variance of each DCT coefficient, [B, 1, H, W], float32 for
-        16-bit inputs, else in the dtype of z_t.
+        The mean in pixels, [B, C, H, W] in the dtype of z_t, and the variance of each DCT coefficient, [B, 1, H, W], float32
+        for 16-bit inputs, else in the dtype of z_t.
     Raises:
         TypeError, ValueError: as `step`.
     Note:
@@ -136,7 +136,16 @@ def _checked(
 
 
 def _check_arguments(
-    op: str, state: str, z_t: Tensor, name: str, output: Tensor, s: Level, t: Level, rule: Rule, prediction: str, noise: Tensor | None
+    op: str,
+    state: str,
+    z_t: Tensor,
+    name: str,
+    output: Tensor,
+    s: Level,
+    t: Level,
+    rule: Rule,
+    prediction: str,
+    noise: Tensor | None,
 ) -> None:
     check_images(op, state, z_t)
     check_same(op, state, z_t, name, output)
@@ -148,7 +157,15 @@ def _check_arguments(
 
 
 def _run(
-    op: str, z_t: Tensor, output: Tensor, s: Level, t: Level, rule: Rule, prediction: str, noise: Tensor | None, seed: int | Tensor | None
+    op: str,
+    z_t: Tensor,
+    output: Tensor,
+    s: Level,
+    t: Level,
+    rule: Rule,
+    prediction: str,
+    noise: Tensor | None,
+    seed: int | Tensor | None,
 ) -> Tensor:
     tracing = traced((z_t, output, noise, *s.tensors, *t.tensors))
     if torch.is_grad_enabled() and (s.requires_grad or t.requires_grad):
@@ -202,7 +219,7 @@ def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> Any:
     s, t = (saved if numbers is None else numbers for saved, numbers in zip(ctx.saved_tensors, ctx.numbers, strict=True))
     # Each term is self-adjoint, so its gradient is the step with that term alone.
-    grads = [None, None, None]
+    grads: list[Tensor | None] = [None, None, None]
     for i in range(3):
         if ctx.needs_input_grad[1 + i]:
             alone = [grad if j == i else None for j in range(3)]
@@ -211,7 +228,10 @@ def _backward(ctx: Any, grad: Tensor) -> Any:
 
 
 def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-    folded, batch = fold_batch(info, in_dims, args, ".iii.ll...")
+    folded, batch = fold_batch(info, in_dims, args, ".iiisll...")
+    if folded[4] is not None and info.randomness == "same":
+        noise = same_noise(info, folded[1], folded[4])
+        folded[3], folded[4] = idct(noise) if folded[7] == Markov.code else noise, None
     return unfold_batch(info, _step(*folded), batch)
 
 
