@@ -76,7 +76,7 @@ def w2_distances(power: Array, lam: Array, sigma_blur: Array) -> Array:
 
     W_ij^2 = sum_f P_f (d_i - d_j)^2 with d_i = exp(-lam sigma_blur_i^2 / 2). It is exact for any data, not only Gaussian: the
     map from the less to the more blurred image is symmetric positive definite, hence the gradient of a convex function, hence
-    the optimal transport (docs/methods.md).
+    the optimal transport.
 
     Args:
         power: mean over the data of the squared DCT coefficients, any shape.
