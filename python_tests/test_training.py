@@ -288,6 +288,12 @@ def test_the_network_has_the_shape_of_its_options() -> None:
     assert sum("attentions" in name and name.endswith("to_q.weight") for name, _ in network.named_parameters()) == 4
 
 
+@pytest.mark.parametrize(("channels", "groups"), [((32, 64), 8), ((128, 256), 32), ((64, 128, 128), 16), ((6, 9), 1)])
+def test_a_group_of_the_normalisation_has_four_channels_or_more(channels: tuple[int, ...], groups: int) -> None:
+    network = build_network(NetworkOptions(channels=channels, blocks=1, attention=()), (1, 8, 8))
+    assert {module.num_groups for module in network.modules() if isinstance(module, torch.nn.GroupNorm)} == {groups}
+
+
 def test_image_sheet_lays_out_rows() -> None:
     images = torch.linspace(-1.5, 1.5, 3).view(3, 1, 1, 1).expand(3, 1, 40, 32)
     sheet = image_sheet(images, columns=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 from diffusers import UNet2DModel
@@ -11,6 +10,7 @@ from torch import nn
 from softdiff_ext.training.config import NetworkOptions
 
 _GROUPS = 32  # groups of the group normalisation in DDPM and its successors
+_CHANNELS_A_GROUP = 4  # theirs at 128 channels; with fewer a group loses the mean of its channels, and samples get worse
 
 
 def build_network(options: NetworkOptions, shape: tuple[int, int, int]) -> nn.Module:
@@ -36,7 +36,17 @@ def build_network(options: NetworkOptions, shape: tuple[int, int, int]) -> nn.Mo
         layers_per_block=options.blocks,
         down_block_types=tuple("AttnDownBlock2D" if attended else "DownBlock2D" for attended in attention),
         up_block_types=tuple("AttnUpBlock2D" if attended else "UpBlock2D" for attended in reversed(attention)),
-        norm_num_groups=math.gcd(_GROUPS, *options.channels),
+        norm_num_groups=norm_groups(options.channels),
         dropout=options.dropout,
     )
     return cast(nn.Module, network)
+
+
+def norm_groups(channels: tuple[int, ...]) -> int:
+    """The largest number of groups up to 32 that divides all channels and leaves four or more to a group, else 1."""
+    fits = [
+        groups
+        for groups in range(1, _GROUPS + 1)
+        if all(count % groups == 0 and count >= _CHANNELS_A_GROUP * groups for count in channels)
+    ]
+    return max(fits, default=1)
