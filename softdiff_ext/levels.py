@@ -64,7 +64,7 @@ class Level:
         if not self.tensors:
             return torch.tensor([[float(value) for value in self]], dtype=torch.float64, device=device)
         columns = [torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1) for value in self]
-        count = max(column.shape[0] for column in columns)
+        count = next((column.shape[0] for column in columns if column.shape[0] != 1), 1)
         return torch.stack([column.expand(count) for column in columns], dim=1)
 
 

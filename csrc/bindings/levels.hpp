@@ -22,7 +22,8 @@ class LevelArgument {
 
     LevelArgument() = default;
     explicit LevelArgument(const Numbers& numbers) : numbers_(numbers) {}
-    explicit LevelArgument(const Pointer& pointer) : pointer_(reinterpret_cast<const double*>(pointer.first)), count_(pointer.second) {}
+    explicit LevelArgument(const Pointer& pointer)
+        : pointer_(reinterpret_cast<const double*>(pointer.first)), count_(pointer.second) {}
 
     // Valid while this object lives. Throws std::invalid_argument if the count is neither 1 nor `batch`.
     LevelArray array(std::int64_t batch) const;
@@ -36,10 +37,11 @@ class LevelArgument {
 Rule to_rule(int code);
 Prediction to_prediction(int code);
 
-// Throw std::invalid_argument, naming operator `name` and the argument, where a value is out of range ...
-void check_levels(const std::string& name, const std::string& argument, const LevelArray& levels, std::int64_t batch);
+// Throw std::invalid_argument where a value is out of range; the message begins with `prefix`, such as "diffuse: level." ...
+void check_levels(const std::string& prefix, const LevelArray& levels, std::int64_t batch);
 // ... or where no step leads from t to s under this rule with this prediction.
-void check_step(const std::string& name, const LevelArray& s, const LevelArray& t, std::int64_t batch, Rule rule, Prediction prediction);
+void check_step(const std::string& name, const LevelArray& s, const LevelArray& t, std::int64_t batch, Rule rule,
+                Prediction prediction);
 
 }  // namespace softdiff
 

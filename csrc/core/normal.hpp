@@ -1,6 +1,7 @@
 // Counter-based standard normal numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and
-// Box-Muller. Element 64 b + 16 k + l of a tensor is word k of counter 16 b + l, so 16 neighbouring lanes or CUDA threads make 64
-// neighbouring numbers, whatever the thread count. Everything is branch-free so that compilers vectorise loops over counters.
+// Box-Muller. Element 64 b + 16 k + l of a tensor is word k of counter 16 b + l, so 16 neighbouring lanes or CUDA threads make
+// 64 neighbouring numbers, whatever the thread count. Everything is branch-free so that compilers vectorise loops over
+// counters.
 #pragma once
 
 #include <cmath>
@@ -40,7 +41,8 @@ SOFTDIFF_INLINE PhiloxWords philox(std::uint64_t counter, std::uint64_t seed) {
 
 // word + 1/2 in float32. By halves, because most instruction sets convert signed integers only.
 SOFTDIFF_INLINE float to_float(std::uint32_t word) {
-    return static_cast<float>(static_cast<std::int32_t>(word >> 16)) * 65536.0F + (static_cast<float>(static_cast<std::int32_t>(word & 0xFFFFU)) + 0.5F);
+    return static_cast<float>(static_cast<std::int32_t>(word >> 16)) * 65536.0F +
+           (static_cast<float>(static_cast<std::int32_t>(word & 0xFFFFU)) + 0.5F);
 }
 
 // -log((word + 1/2) 2^-32) in float32, accurate for numbers near 1 too, where log is small.
@@ -62,7 +64,8 @@ SOFTDIFF_INLINE float negative_log_uniform(std::uint32_t word) {
     // log1p(f) on [-1/3, 1/3] by the atanh series: log1p(f) = 2 atanh(g), g = f / (2 + f), |g| <= 1/5.
     const float g = f / (2.0F + f);
     const float g2 = g * g;
-    const float series = g * (2.0F + g2 * (0.6666666667F + g2 * (0.4F + g2 * (0.2857142857F + g2 * (0.2222222222F + g2 * 0.1818181818F)))));
+    const float series =
+        g * (2.0F + g2 * (0.6666666667F + g2 * (0.4F + g2 * (0.2857142857F + g2 * (0.2222222222F + g2 * 0.1818181818F)))));
     return -(e * kLn2 + series);
 }
 
@@ -79,7 +82,8 @@ SOFTDIFF_INLINE SineCosine sine_cosine_turn(std::uint32_t word) {
     const float x = (static_cast<float>(offset) + 0.5F) * kQuarterTurn;
     const float x2 = x * x;
     const float sine = x * (1.0F + x2 * (-0.16666667F + x2 * (8.3333333e-3F + x2 * (-1.98412698e-4F + x2 * 2.7557319e-6F))));
-    const float cosine = 1.0F + x2 * (-0.5F + x2 * (4.16666667e-2F + x2 * (-1.38888889e-3F + x2 * (2.4801587e-5F - x2 * 2.7557319e-7F))));
+    const float cosine =
+        1.0F + x2 * (-0.5F + x2 * (4.16666667e-2F + x2 * (-1.38888889e-3F + x2 * (2.4801587e-5F - x2 * 2.7557319e-7F))));
     const bool swap = (quadrant & 1U) != 0U;
     const float a = swap ? cosine : sine;
     const float b = swap ? sine : cosine;

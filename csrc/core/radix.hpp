@@ -4,8 +4,8 @@
 // The R positions that the recursion mixes are those of a strip folded log2(R) times: for i in [0, n),
 //   fold_position(j, i) = j n + i            (j even)
 //                         (j + 1) n - 1 - i  (j odd),       j = 0 .. R-1,
-// since every level pairs position p with M - 1 - p, that is j with R - 1 - j. `split` turns the R inputs of one i into element i
-// of the R slots; `join` is its transpose. A slot needs C2 or C4 of length n afterwards: `slot_is_dct4`.
+// since every level pairs position p with M - 1 - p, that is j with R - 1 - j. `split` turns the R inputs of one i into element
+// i of the R slots; `join` is its transpose. A slot needs C2 or C4 of length n afterwards: `slot_is_dct4`.
 #pragma once
 
 #include "config.hpp"
@@ -18,7 +18,8 @@ constexpr int fold_position(int j, int i, int n) { return j % 2 == 0 ? j * n + i
 // Rotations that one i needs in a C2 (Dct4 = false) or C4 (Dct4 = true) node of R slots.
 constexpr int rotation_count(bool dct4, int slots) {
     if (slots == 1) return 0;
-    return dct4 ? slots / 2 + 2 * rotation_count(false, slots / 2) : rotation_count(false, slots / 2) + rotation_count(true, slots / 2);
+    return dct4 ? slots / 2 + 2 * rotation_count(false, slots / 2)
+                : rotation_count(false, slots / 2) + rotation_count(true, slots / 2);
 }
 
 // Whether slot j of a C2 (dct4 = false) or C4 node of `slots` slots ends as a C4.
@@ -34,8 +35,8 @@ constexpr int kFactorsPerRotation = 4;
 template <bool Dct4, int R>
 struct Radix {
     static constexpr int kHalf = R / 2;
-    using First = Radix<false, kHalf>;           // C2: sums.         C4: first rotated half.
-    using Second = Radix<!Dct4, kHalf>;          // C2: differences.  C4: second rotated half, also a C2.
+    using First = Radix<false, kHalf>;   // C2: sums.         C4: first rotated half.
+    using Second = Radix<!Dct4, kHalf>;  // C2: differences.  C4: second rotated half, also a C2.
     static constexpr int kOwn = Dct4 ? kHalf * kFactorsPerRotation : 0;
     static constexpr int kFirst = rotation_count(false, kHalf) * kFactorsPerRotation;
 

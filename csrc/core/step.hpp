@@ -2,9 +2,9 @@
 //
 //   alpha = a d,  d = (1 - floor) exp(-lam tau) + floor,      u_s = (alpha_s - kappa alpha_t) u_hat + kappa u_t + omega n
 //
-// written as u_s = p u_output + q u_t + w n for a network output that is the clean image (x), the noise (eps), the velocity (v) or
-// the cleaner mean. Nothing here subtracts nearly equal numbers: with `lost` = 1 - d_t / d_s from expm1, 1 - kappa alpha_t / alpha_s
-// comes out to full relative precision for neighbouring levels, and alpha_t / alpha_s is never 0/0.
+// written as u_s = p u_output + q u_t + w n for a network output that is the clean image (x), the noise (eps), the velocity (v)
+// or the cleaner mean. Nothing here subtracts nearly equal numbers: with `lost` = 1 - d_t / d_s from expm1, 1 - kappa alpha_t /
+// alpha_s comes out to full relative precision for neighbouring levels, and alpha_t / alpha_s is never 0/0.
 #pragma once
 
 #include <cmath>
@@ -30,19 +30,20 @@ inline namespace SOFTDIFF_ISA {
 template <class T>
 struct StepConstants {
     Prediction prediction;
-    bool per_frequency;  // kappa follows alpha_t / alpha_s (Markov) instead of being one number
-    bool floors;         // a floor keeps d away from 0, so d_t / d_s is safe
+    bool per_frequency;   // kappa follows alpha_t / alpha_s (Markov) instead of being one number
+    bool floors;          // a floor keeps d away from 0, so d_t / d_s is safe
     T a_s, a_t, a_ratio;  // a_ratio = a_t / a_s
     T floor_s, floor_t;
     T sigma_s, sigma_t;
-    T kappa;      // Markov: times d_t / d_s
-    T keep;       // kappa a_t / a_s
-    T renewed;    // 1 - keep, without cancellation
-    T omega;      // where it is one number
+    T kappa;    // Markov: times d_t / d_s
+    T keep;     // kappa a_t / a_s
+    T renewed;  // 1 - keep, without cancellation
+    T omega;    // where it is one number
 };
 
 template <class T>
-inline StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule rule, double parameter, Prediction prediction) {
+inline StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule rule, double parameter,
+                                            Prediction prediction) {
     const double log_a_ratio = t.log_a - s.log_a;
     const double r = t.sigma > 0.0 ? s.sigma / t.sigma : 1.0;
     double kappa = 0.0, omega = 0.0, log_keep = 0.0;
@@ -54,7 +55,8 @@ inline StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule
         case Rule::kMomentum:
             kappa = r * r;
             log_keep = 2.0 * std::log(r) + log_a_ratio;
-            omega = parameter != 0.0 ? s.sigma * std::sqrt((1.0 - r) * (1.0 + r)) : std::sqrt((t.sigma - s.sigma) * (t.sigma + s.sigma));
+            omega = parameter != 0.0 ? s.sigma * std::sqrt((1.0 - r) * (1.0 + r))
+                                     : std::sqrt((t.sigma - s.sigma) * (t.sigma + s.sigma));
             break;
         case Rule::kDdim:
             kappa = std::sqrt((1.0 - parameter) * (1.0 + parameter)) * r;

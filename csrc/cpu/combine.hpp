@@ -19,10 +19,11 @@ class Combine {
         const std::int64_t planes = task.batch * task.channels;
         Arena needed(nullptr);
         Combine(task, plane, needed);
-        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(), [&](Arena& arena, std::int64_t first, std::int64_t last) {
-            Combine kernel(task, plane, arena);
-            for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
-        });
+        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(),
+                       [&](Arena& arena, std::int64_t first, std::int64_t last) {
+                           Combine kernel(task, plane, arena);
+                           for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
+                       });
     }
 
   private:
@@ -33,7 +34,8 @@ class Combine {
     V *line_, *spectrum_, *sum_, *scratch_, *noise_line_;
     T *staged_, *result_, *noise_;
 
-    Combine(const CombineTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane), gains_(task, plane, arena) {
+    Combine(const CombineTask& task, const Plane<T>& plane, Arena& arena)
+        : task_(task), plane_(plane), gains_(task, plane, arena) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         // A term whose gain is one number for every sample never needs panels, but which those are is known per sample only.
         for (int i = 0; i < kTerms; ++i)
@@ -52,8 +54,10 @@ class Combine {
         const StagedPlane<T> result = target(plane_, out, result_);
         T* sum = const_cast<T*>(result.data);
 
-        const T* noise = task_.draw_noise && gain[2].form != Form::kNone ? normal_run(index, area, task_.seed, noise_) : nullptr;
-        bool written = spectral_part(gain, b, c, Gains<T>::draws_spectral_noise(task_) ? noise : nullptr, sum, result.row_stride);
+        const T* noise =
+            task_.draw_noise && gain[2].form != Form::kNone ? normal_run(index, area, task_.seed, noise_) : nullptr;
+        bool written =
+            spectral_part(gain, b, c, Gains<T>::draws_spectral_noise(task_) ? noise : nullptr, sum, result.row_stride);
         for (int i = 0; i < kTerms; ++i) {
             if (gain[i].form != Form::kNumber) continue;
             if (task_.term[i].data) {
@@ -83,7 +87,8 @@ class Combine {
         }
         if (terms == 0 && !noise) return false;
         V* panels = panels_[only];
-        const bool short_path = terms == 1 && !noise && gain[only].form == Form::kSeparable && !gain[only].flat_row && plane_.rows.has_filter();
+        const bool short_path =
+            terms == 1 && !noise && gain[only].form == Form::kSeparable && !gain[only].flat_row && plane_.rows.has_filter();
         for (int h = 0; h < plane_.padded_height; h += L) {
             if (short_path) {
                 plane_.load_rows(panels, h, line_);

@@ -5,7 +5,7 @@
 
 namespace softdiff {
 
-namespace portable {
+inline namespace portable {  // this file is compiled as part of it
 const Kernels& kernels();
 }
 #if defined(SOFTDIFF_HAVE_AVX2)
@@ -25,11 +25,13 @@ namespace {
 std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #if defined(SOFTDIFF_HAVE_AVX512)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
         found.push_back(&avx512::kernels());
 #endif
 #if defined(SOFTDIFF_HAVE_AVX2)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) found.push_back(&avx2::kernels());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+        found.push_back(&avx2::kernels());
 #endif
     found.push_back(&portable::kernels());
     return found;

@@ -1,5 +1,5 @@
-// The gains of one sample in the order and normalisation the plane kernel wants: frequencies permuted as the plans leave them, the
-// weights 2/N of the unnormalised transforms folded in.
+// The gains of one sample in the order and normalisation the plane kernel wants: frequencies permuted as the plans leave them,
+// the weights 2/N of the unnormalised transforms folded in.
 #pragma once
 
 #include "plane.hpp"
@@ -60,7 +60,9 @@ class Gains {
     std::int64_t ready_sample_ = -1;
     const void* ready_map_[kTerms] = {};
 
-    static bool present(const CombineTask& task, int term) { return task.term[term].data != nullptr || (term == 2 && task.draw_noise); }
+    static bool present(const CombineTask& task, int term) {
+        return task.term[term].data != nullptr || (term == 2 && task.draw_noise);
+    }
 
     static bool needs_map(const CombineTask& task, int term) {
         if (!present(task, term)) return false;
@@ -93,11 +95,13 @@ class Gains {
         for (int h = 0; h < plane_.padded_height; ++h) {
             const bool inside = h < plane_.H;
             const T weight = !inside ? T(0) : squared ? T(1) : vertical.weight[h];
-            row_[h] = inside ? static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[h])) * weight : T(0);
+            row_[h] = inside ? static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[h])) * weight
+                             : T(0);
             flat_row_[h] = static_cast<T>(a * level.floor) * weight;
         }
         for (int w = 0; w < plane_.W; ++w)
-            column_[w] = static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * (squared ? T(1) : horizontal.weight[w]);
+            column_[w] =
+                static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * (squared ? T(1) : horizontal.weight[w]);
         gain_[0] = {};
         if (squared) {
             square_alpha();
@@ -189,7 +193,8 @@ class Gains {
                     const int row = inside ? h + lane : 0;
                     const T* gains = from + vertical.frequency[row] * task_.map[i].stride[2];
                     const T weight = inside ? vertical.weight[row] : T(0);
-                    for (int w = 0; w < plane_.W; ++w) to[w][lane] = gains[horizontal.frequency[w] * task_.map[i].stride[3]] * (weight * horizontal.weight[w]);
+                    for (int w = 0; w < plane_.W; ++w)
+                        to[w][lane] = gains[horizontal.frequency[w] * task_.map[i].stride[3]] * (weight * horizontal.weight[w]);
                 }
             }
             gain_[i].form = Form::kMap;

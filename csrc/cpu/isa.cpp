@@ -30,12 +30,8 @@ void coefficients<double>(const CoefficientTask& task);
 
 const Kernels& kernels() {
     static constexpr Kernels table = {
-        SOFTDIFF_STRING(SOFTDIFF_ISA),
-        {combine<float>, combine<double>},
-        {transform<float>, transform<double>},
-        {energy<float>, energy<double>},
-        {normal<float>, normal<double>},
-        {coefficients<float>, coefficients<double>},
+        SOFTDIFF_STRING(SOFTDIFF_ISA),   {combine<float>, combine<double>}, {transform<float>, transform<double>},
+        {energy<float>, energy<double>}, {normal<float>, normal<double>},   {coefficients<float>, coefficients<double>},
     };
     return table;
 }

@@ -2,8 +2,8 @@
 //   SOFTDIFF_ISA              the name of the instruction set (a namespace, see core/config.hpp)
 //   SOFTDIFF_VECTOR_BYTES     the size of its vectors
 //   SOFTDIFF_ARITHMETIC       float or double
-#include "combine.hpp"
 #include "kernels.hpp"
+#include "combine.hpp"
 #include "transform.hpp"
 
 namespace softdiff {
@@ -57,13 +57,15 @@ void normal<Arithmetic>(const NormalTask& task) {
     const std::int64_t chunks = (task.size + kChunk - 1) / kChunk;
     with_storage<T>(task.dtype, [&](auto storage) {
         using Storage = decltype(storage);
-        for_each_range(chunks, task.size, task.threads, (kChunk + kNormalSlack) * sizeof(T) + 64, [&](Arena& arena, std::int64_t first, std::int64_t last) {
-            T* buffer = arena.take<T>(kChunk + kNormalSlack);
-            for (std::int64_t chunk = first; chunk < last; ++chunk) {
-                const std::int64_t begin = chunk * kChunk, count = std::min(kChunk, task.size - begin);
-                convert_run_back(normal_run(begin, count, task.seed, buffer), static_cast<Storage*>(task.out) + begin, count);
-            }
-        });
+        for_each_range(chunks, task.size, task.threads, (kChunk + kNormalSlack) * sizeof(T) + 64,
+                       [&](Arena& arena, std::int64_t first, std::int64_t last) {
+                           T* buffer = arena.take<T>(kChunk + kNormalSlack);
+                           for (std::int64_t chunk = first; chunk < last; ++chunk) {
+                               const std::int64_t begin = chunk * kChunk, count = std::min(kChunk, task.size - begin);
+                               convert_run_back(normal_run(begin, count, task.seed, buffer),
+                                                static_cast<Storage*>(task.out) + begin, count);
+                           }
+                       });
     });
 }
 
@@ -80,7 +82,8 @@ void coefficients<Arithmetic>(const CoefficientTask& task) {
             for (std::int64_t w = 0; w < task.width; ++w, ++p) {
                 const double row = row_step * static_cast<double>(h), column = column_step * static_cast<double>(w);
                 const double lam = row * row + column * column;
-                const auto c = step_coefficients<T, T>(constants, static_cast<T>(std::exp(-lam * s.tau)), static_cast<T>(std::expm1(-lam * (t.tau - s.tau))),
+                const auto c = step_coefficients<T, T>(constants, static_cast<T>(std::exp(-lam * s.tau)),
+                                                       static_cast<T>(std::expm1(-lam * (t.tau - s.tau))),
                                                        [](T v) { return v > 0 ? std::sqrt(v) : T(0); });
                 p[0] = c.p;
                 p[area] = c.q;

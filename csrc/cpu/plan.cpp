@@ -15,7 +15,9 @@ namespace {
 constexpr double kPiValue = 3.14159265358979323846;
 
 // cos(pi p / q) with the argument reduced on integers, for tables built at run time.
-double cosine(std::int64_t p, std::int64_t q) { return std::cos(kPiValue * static_cast<double>(p % (2 * q)) / static_cast<double>(q)); }
+double cosine(std::int64_t p, std::int64_t q) {
+    return std::cos(kPiValue * static_cast<double>(p % (2 * q)) / static_cast<double>(q));
+}
 
 // Rows in blocks of kMatvecBlock outputs: [block][column][output in block], zero padded.
 template <class T, class Entry>
@@ -24,7 +26,8 @@ std::vector<T> packed_matrix(int rows, int columns, Entry entry) {
     packed.reserve(static_cast<std::size_t>(rows + kMatvecBlock) * columns);
     for (int block = 0; block < rows; block += kMatvecBlock)
         for (int column = 0; column < columns; ++column)
-            for (int k = block; k < block + kMatvecBlock; ++k) packed.push_back(k < rows ? static_cast<T>(entry(k, column)) : T(0));
+            for (int k = block; k < block + kMatvecBlock; ++k)
+                packed.push_back(k < rows ? static_cast<T>(entry(k, column)) : T(0));
     return packed;
 }
 
@@ -121,7 +124,8 @@ struct PlanStorage {
         even_transposed = packed_matrix<T>(evens, evens, [&](int i, int k) { return even_entry(k, i); });
         odd_transposed = packed_matrix<T>(odds, odds, [&](int i, int k) { return odd_entry(k, i); });
         if (plan.radix > 1)
-            dct4 = packed_matrix<T>(plan.leaf, plan.leaf, [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k + 1), 4 * n); });
+            dct4 = packed_matrix<T>(plan.leaf, plan.leaf,
+                                    [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k + 1), 4 * n); });
     }
 
     void build_axis() {
@@ -141,7 +145,7 @@ template <class T>
 const LinePlan<T>& line_plan(std::int64_t size) {
     static std::mutex mutex;
     static std::map<std::int64_t, std::unique_ptr<PlanStorage<T>>> plans;
-    const std::lock_guard<std::mutex> lock(mutex);
+    const std::scoped_lock lock(mutex);
     auto& entry = plans[size];
     if (!entry) entry = std::make_unique<PlanStorage<T>>(static_cast<int>(size));
     return entry->plan;

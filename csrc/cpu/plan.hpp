@@ -18,19 +18,19 @@ struct LinePlan {
     int radix;
     int leaf;
     bool codelet;
-    const T* factors;                // [leaf][rotations per position][4], in order of use (core/radix.hpp)
-    int butterflies;                 // pairs of outputs to add and subtract after the leaves, in order
-    const std::int32_t* butterfly;   // [butterflies][2]
-    const std::int32_t* frequency;   // [size]: the frequency that each output holds
-    const std::int32_t* position;    // [size]: where each frequency is; the inverse of `frequency`
-    const T* even;                   // dense leaf: even outputs of C2, packed for matvec
-    const T* odd;                    //             odd outputs of C2
-    const T* even_transposed;        //             the same for C3
+    const T* factors;               // [leaf][rotations per position][4], in order of use (core/radix.hpp)
+    int butterflies;                // pairs of outputs to add and subtract after the leaves, in order
+    const std::int32_t* butterfly;  // [butterflies][2]
+    const std::int32_t* frequency;  // [size]: the frequency that each output holds
+    const std::int32_t* position;   // [size]: where each frequency is; the inverse of `frequency`
+    const T* even;                  // dense leaf: even outputs of C2, packed for matvec
+    const T* odd;                   //             odd outputs of C2
+    const T* even_transposed;       //             the same for C3
     const T* odd_transposed;
-    const T* dct4;                   //             C4
-    const T* weight;                 // [size]: 2 / N, or 1 / N at frequency 0, in output order: C3 . weight . C2 = identity
-    const T* root_weight;            // [size]: its square root: root_weight . C2 is orthonormal
-    const double* eigenvalue;        // [size]: (pi k / N)^2 in output order
+    const T* dct4;             //             C4
+    const T* weight;           // [size]: 2 / N, or 1 / N at frequency 0, in output order: C3 . weight . C2 = identity
+    const T* root_weight;      // [size]: its square root: root_weight . C2 is orthonormal
+    const double* eigenvalue;  // [size]: (pi k / N)^2 in output order
 };
 
 constexpr int kMatvecBlock = 8;  // outputs that a dense leaf computes at a time

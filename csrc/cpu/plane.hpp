@@ -1,6 +1,7 @@
 // Two-dimensional transforms of one plane [H, W], written so that the user's memory is read once and written once:
 //
-//   columns:  C2 down the columns, kLanes columns at a time, into panels: panel j holds columns offset(j) .. offset(j) + kLanes - 1
+//   columns:  C2 down the columns, kLanes columns at a time, into panels: panel j holds columns offset(j) .. offset(j) + kLanes
+//   - 1
 //             as H vectors. The last panel overlaps its neighbour where W is no multiple of kLanes: no masks anywhere.
 //   rows:     kLanes rows at a time: transpose the blocks of all panels into a line buffer [W], whose lanes are now rows, and
 //             transform along it.
@@ -45,26 +46,32 @@ class Plane {
     std::int64_t scratch_vectors() const { return line_scratch(std::max(H, padded_width)); }
 
     void forward_columns(const T* x, std::ptrdiff_t row_stride, V* panel, V* scratch) const {
-        for (int j = 0; j < panels; ++j) columns.forward(x + offset(j), row_stride, panel + static_cast<std::ptrdiff_t>(j) * panel_stride, scratch);
+        for (int j = 0; j < panels; ++j)
+            columns.forward(x + offset(j), row_stride, panel + static_cast<std::ptrdiff_t>(j) * panel_stride, scratch);
     }
 
     void inverse_columns(V* panel, T* out, std::ptrdiff_t row_stride, V* scratch) const {
-        for (int j = 0; j < panels; ++j) columns.inverse(panel + static_cast<std::ptrdiff_t>(j) * panel_stride, out + offset(j), row_stride, scratch);
+        for (int j = 0; j < panels; ++j)
+            columns.inverse(panel + static_cast<std::ptrdiff_t>(j) * panel_stride, out + offset(j), row_stride, scratch);
     }
 
     // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
     void load_rows(const V* panel, int h, V* line) const {
-        for (int j = 0; j < panels; ++j) transpose_block(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j));
+        for (int j = 0; j < panels; ++j)
+            transpose_block(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j));
     }
     void store_rows(const V* line, V* panel, int h) const {
-        for (int j = 0; j < panels; ++j) transpose_block(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h);
+        for (int j = 0; j < panels; ++j)
+            transpose_block(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h);
     }
 
-    // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line buffer.
+    // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line
+    // buffer.
     void gather_rows(const T* plane, std::ptrdiff_t row_stride, int h, V* line) const {
         for (int j = 0; j < panels; ++j) {
             V block[L];
-            for (int lane = 0; lane < L; ++lane) block[lane] = load(plane + columns.plan.frequency[std::min(h + lane, H - 1)] * row_stride + offset(j));
+            for (int lane = 0; lane < L; ++lane)
+                block[lane] = load(plane + columns.plan.frequency[std::min(h + lane, H - 1)] * row_stride + offset(j));
             transpose<T>(block);
             SOFTDIFF_UNROLL
             for (int i = 0; i < L; ++i) line[offset(j) + i] = block[i];
@@ -76,7 +83,8 @@ class Plane {
             SOFTDIFF_UNROLL
             for (int i = 0; i < L; ++i) block[i] = line[offset(j) + i];
             transpose<T>(block);
-            for (int lane = 0; lane < std::min(L, H - h); ++lane) store(plane + columns.plan.frequency[h + lane] * row_stride + offset(j), block[lane]);
+            for (int lane = 0; lane < std::min(L, H - h); ++lane)
+                store(plane + columns.plan.frequency[h + lane] * row_stride + offset(j), block[lane]);
         }
     }
 
@@ -135,7 +143,8 @@ inline StagedPlane<T> target(const Plane<T>& plane, Storage* out, T* copy) {
 template <class T, class Storage>
 inline void emit(const Plane<T>& plane, const StagedPlane<T>& result, Storage* out) {
     if (static_cast<const void*>(result.data) == static_cast<const void*>(out)) return;
-    for (int h = 0; h < plane.H; ++h) convert_run_back(result.data + h * result.row_stride, out + static_cast<std::ptrdiff_t>(h) * plane.W, plane.W);
+    for (int h = 0; h < plane.H; ++h)
+        convert_run_back(result.data + h * result.row_stride, out + static_cast<std::ptrdiff_t>(h) * plane.W, plane.W);
 }
 
 }  // namespace SOFTDIFF_ISA

@@ -1,5 +1,5 @@
-// SIMD vectors by the compiler's vector extensions: SOFTDIFF_VECTOR_BYTES (64, 32 or 16) is the only thing an instruction set sets,
-// but for the conversions of 16-bit storage. A vector's lanes are independent lines of an image.
+// SIMD vectors by the compiler's vector extensions: SOFTDIFF_VECTOR_BYTES (64, 32 or 16) is the only thing an instruction set
+// sets, but for the conversions of 16-bit storage. A vector's lanes are independent lines of an image.
 #pragma once
 
 #include <cmath>
@@ -24,8 +24,8 @@ constexpr int kVectorBytes = SOFTDIFF_VECTOR_BYTES;
 
 template <class T>
 struct VectorOf {
-    typedef T type __attribute__((vector_size(SOFTDIFF_VECTOR_BYTES)));
-    typedef T unaligned __attribute__((vector_size(SOFTDIFF_VECTOR_BYTES), aligned(alignof(T)), may_alias));
+    using type [[gnu::vector_size(SOFTDIFF_VECTOR_BYTES)]] = T;
+    using unaligned [[gnu::vector_size(SOFTDIFF_VECTOR_BYTES), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
 };
 template <class T>
 using Vec = typename VectorOf<T>::type;
@@ -73,7 +73,9 @@ struct InterleaveLow {  // a0 b0 a1 b1 ... of the lower half of each group, `uni
     }
 };
 struct InterleaveHigh {
-    static constexpr int at(int i, int count, int group, int unit) { return InterleaveLow::at(i, count, group, unit) + group / 2; }
+    static constexpr int at(int i, int count, int group, int unit) {
+        return InterleaveLow::at(i, count, group, unit) + group / 2;
+    }
 };
 struct EvenGroups {  // groups 0, 2, .. of a, then of b
     static constexpr int at(int i, int count, int group, int) {
@@ -129,8 +131,10 @@ SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
             rows[c] = shuffle<detail::EvenGroups, T>(b[c], b[G + c]);
             rows[G + c] = shuffle<detail::OddGroups, T>(b[c], b[G + c]);
         } else {
-            const Vec<T> even01 = shuffle<detail::EvenGroups, T>(b[c], b[G + c]), even23 = shuffle<detail::EvenGroups, T>(b[2 * G + c], b[3 * G + c]);
-            const Vec<T> odd01 = shuffle<detail::OddGroups, T>(b[c], b[G + c]), odd23 = shuffle<detail::OddGroups, T>(b[2 * G + c], b[3 * G + c]);
+            const Vec<T> even01 = shuffle<detail::EvenGroups, T>(b[c], b[G + c]),
+                         even23 = shuffle<detail::EvenGroups, T>(b[2 * G + c], b[3 * G + c]);
+            const Vec<T> odd01 = shuffle<detail::OddGroups, T>(b[c], b[G + c]),
+                         odd23 = shuffle<detail::OddGroups, T>(b[2 * G + c], b[3 * G + c]);
             rows[c] = shuffle<detail::EvenGroups, T>(even01, even23);
             rows[2 * G + c] = shuffle<detail::OddGroups, T>(even01, even23);
             rows[G + c] = shuffle<detail::EvenGroups, T>(odd01, odd23);
@@ -139,7 +143,8 @@ SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
     }
 }
 
-// ---- 16-bit storage: float32 in the arithmetic -------------------------------------------------------------------------------
+// ---- 16-bit storage: float32 in the arithmetic
+// -------------------------------------------------------------------------------
 
 struct Half {
     std::uint16_t bits;
@@ -206,11 +211,13 @@ inline void convert_run(const Storage* from, T* to, std::int64_t count) {
     std::int64_t i = 0;
 #if defined(__AVX512F__)
     if constexpr (std::is_same_v<Storage, Half>) {
-        for (; i + 16 <= count; i += 16) _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
+        for (; i + 16 <= count; i += 16)
+            _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
     }
 #elif defined(__F16C__)
     if constexpr (std::is_same_v<Storage, Half>) {
-        for (; i + 8 <= count; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+        for (; i + 8 <= count; i += 8)
+            _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
     }
 #endif
     for (; i < count; ++i) to[i] = from_storage<T>(from[i]);
@@ -222,12 +229,14 @@ inline void convert_run_back(const T* from, Storage* to, std::int64_t count) {
 #if defined(__AVX512F__)
     if constexpr (std::is_same_v<Storage, Half>) {
         for (; i + 16 <= count; i += 16)
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
+                                _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
     }
 #elif defined(__F16C__)
     if constexpr (std::is_same_v<Storage, Half>) {
         for (; i + 8 <= count; i += 8)
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
+                             _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
     }
 #endif
     for (; i < count; ++i) to[i] = to_storage<Storage>(from[i]);

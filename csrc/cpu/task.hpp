@@ -34,8 +34,9 @@ enum class GainKind : int {
 
 constexpr int kTerms = 3;
 
-// out = V sum_i (gain_i . V^T image_i) over the terms that are present. A gain that is one number needs no transform of its image.
-// Noise drawn here takes the place of term 2: in pixel space where its gain is one number, else directly in the DCT basis.
+// out = V sum_i (gain_i . V^T image_i) over the terms that are present. A gain that is one number needs no transform of its
+// image. Noise drawn here takes the place of term 2: in pixel space where its gain is one number, else directly in the DCT
+// basis.
 struct CombineTask {
     std::int64_t batch, channels, height, width;
     Dtype dtype;

@@ -19,10 +19,11 @@ class PlaneTransform {
         const std::int64_t planes = task.batch * task.channels;
         Arena needed(nullptr);
         PlaneTransform(task, plane, needed);
-        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(), [&](Arena& arena, std::int64_t first, std::int64_t last) {
-            PlaneTransform kernel(task, plane, arena);
-            for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
-        });
+        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(),
+                       [&](Arena& arena, std::int64_t first, std::int64_t last) {
+                           PlaneTransform kernel(task, plane, arena);
+                           for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
+                       });
     }
 
   private:
@@ -44,7 +45,8 @@ class PlaneTransform {
     }
 
     void one_plane(std::int64_t b, std::int64_t c) {
-        Storage* out = static_cast<Storage*>(task_.out) + (b * task_.channels + c) * static_cast<std::int64_t>(plane_.H) * plane_.W;
+        Storage* out =
+            static_cast<Storage*>(task_.out) + (b * task_.channels + c) * static_cast<std::int64_t>(plane_.H) * plane_.W;
         const StagedPlane<T> image = stage<T, Storage>(plane_, task_.input, b, c, staged_);
         const StagedPlane<T> result = target(plane_, out, result_);
         T* to = const_cast<T*>(result.data);
@@ -98,10 +100,12 @@ void transform_rows(const TransformTask& task) {
             const Storage* from = static_cast<const Storage*>(task.input.data) + block * L * task.input.stride[2];
             Storage* out = static_cast<Storage*>(task.out) + block * L * task.width;
             for (int lane = 0; lane < lanes; ++lane)
-                for (int w = 0; w < width; ++w) staged[lane * padded + w] = from_storage<T>(from[lane * task.input.stride[2] + w * task.input.stride[3]]);
+                for (int w = 0; w < width; ++w)
+                    staged[lane * padded + w] = from_storage<T>(from[lane * task.input.stride[2] + w * task.input.stride[3]]);
             V square[L];
             for (int j = 0; j < panels; ++j) {
-                for (int lane = 0; lane < L; ++lane) square[lane] = load(staged + std::min(lane, lanes - 1) * padded + offset(j));
+                for (int lane = 0; lane < L; ++lane)
+                    square[lane] = load(staged + std::min(lane, lanes - 1) * padded + offset(j));
                 transpose<T>(square);
                 for (int i = 0; i < L; ++i) values[offset(j) + i] = square[i];
             }
@@ -166,10 +170,12 @@ class Energy {
         const auto& horizontal = plane_.rows.plan;
         for (int h = 0; h < plane_.padded_height; ++h) {
             const int row = std::min(h, plane_.H - 1);
-            row_[h] = static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[row])) * vertical.root_weight[row];
+            row_[h] = static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[row])) *
+                      vertical.root_weight[row];
             flat_row_[h] = static_cast<T>(a * level.floor) * vertical.root_weight[row];
         }
-        for (int w = 0; w < plane_.W; ++w) column_[w] = static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * horizontal.root_weight[w];
+        for (int w = 0; w < plane_.W; ++w)
+            column_[w] = static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * horizontal.root_weight[w];
 
         double total = 0.0;
         for (std::int64_t c = 0; c < task_.channels; ++c) {

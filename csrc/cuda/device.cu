@@ -14,7 +14,8 @@ std::vector<std::string> cuda_device_names() {
     for (int device = 0; device < count; ++device) {
         cudaDeviceProp properties{};
         if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
-        names.push_back(std::string(properties.name) + " (sm_" + std::to_string(properties.major) + std::to_string(properties.minor) + ")");
+        names.push_back(std::string(properties.name) + " (sm_" + std::to_string(properties.major) +
+                        std::to_string(properties.minor) + ")");
     }
     return names;
 }

@@ -38,9 +38,9 @@ def dct_blur(x: Tensor, tau: float | Tensor, floor: float | Tensor = 0.0) -> Ten
     level = _level(tau, floor)
     if torch.is_grad_enabled() and level.requires_grad:
         if not traced((x, *level.tensors)):
-            native.check_level_values("dct_blur", "", level, x)
+            native.check_level_values("dct_blur: ", level, x)
         return filter_sum((x, alpha_maps(level, x)))
-    return level_filter("dct_blur", x, native.pack(level, x.device, traced((x, *level.tensors))))
+    return level_filter("dct_blur: ", x, native.pack(level, x.device, traced((x, *level.tensors))))
 
 
 def _level(tau: float | Tensor, floor: float | Tensor) -> Level:

@@ -15,27 +15,29 @@ from softdiff_ext.ops.native import Packed
 from softdiff_ext.ops.noise import same_noise
 
 
-def level_filter(op: str, x: Tensor, level: Packed) -> Tensor:
+def level_filter(prefix: str, x: Tensor, level: Packed) -> Tensor:
     """V (alpha . V^T x)."""
-    return _level_filter(op, x, None, None, level, 1)
+    return _level_filter(prefix, x, None, None, level, 1)
 
 
-def level_noise(op: str, x: Tensor, noise: Tensor | None, seed: int | Tensor | None, level: Packed) -> Tensor:
+def level_noise(prefix: str, x: Tensor, noise: Tensor | None, seed: int | Tensor | None, level: Packed) -> Tensor:
     """V (alpha . V^T x) + sigma noise, the noise drawn in the kernel where a seed is given instead."""
-    return _level_filter(op, x, noise, seed, level, 1)
+    return _level_filter(prefix, x, noise, seed, level, 1)
 
 
-def energy_gradient(op: str, x: Tensor, level: Packed) -> Tensor:
+def energy_gradient(prefix: str, x: Tensor, level: Packed) -> Tensor:
     """V (alpha^2 . V^T x)."""
-    return _level_filter(op, x, None, None, level, 2)
+    return _level_filter(prefix, x, None, None, level, 2)
 
 
-def _forward(op: str, x: Tensor | None, noise: Tensor | None, seed: int | Tensor | None, level: Packed, power: int) -> Tensor:
+def _forward(
+    prefix: str, x: Tensor | None, noise: Tensor | None, seed: int | Tensor | None, level: Packed, power: int
+) -> Tensor:
     like = x if x is not None else noise
     assert like is not None
     number = None if seed is None else int(seed)
     if native.native(like):
-        return native.level_filter(op, x, noise, number, level, power, like)
+        return native.level_filter(prefix, x, noise, number, level, power, like)
     fields = native.unpack(level)
     if number is not None:
         noise = native.normal(tuple(like.shape), number, like.dtype).to(like.device)
@@ -44,14 +46,14 @@ def _forward(op: str, x: Tensor | None, noise: Tensor | None, seed: int | Tensor
     return reference.combine([(x, reference.alpha(fields, lam) ** power), (noise, sigma)])
 
 
-def _fake(op: str, x: Tensor | None, noise: Tensor | None, seed: Tensor | None, level: Tensor, power: int) -> Tensor:
+def _fake(prefix: str, x: Tensor | None, noise: Tensor | None, seed: Tensor | None, level: Tensor, power: int) -> Tensor:
     like = x if x is not None else noise
     assert like is not None
     return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
 def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
-    ctx.op, _, _, _, level, ctx.power = inputs
+    ctx.prefix, _, _, _, level, ctx.power = inputs
     ctx.numbers = None if isinstance(level, Tensor) else level
     if isinstance(level, Tensor):
         ctx.save_for_backward(level)
@@ -59,8 +61,8 @@ def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> Any:
     level = ctx.numbers if ctx.numbers is not None else ctx.saved_tensors[0]
-    grad_x = _level_filter(ctx.op, grad, None, None, level, ctx.power) if ctx.needs_input_grad[1] else None
-    grad_noise = _level_filter(ctx.op, None, grad, None, level, ctx.power) if ctx.needs_input_grad[2] else None
+    grad_x = _level_filter(ctx.prefix, grad, None, None, level, ctx.power) if ctx.needs_input_grad[1] else None
+    grad_noise = _level_filter(ctx.prefix, None, grad, None, level, ctx.power) if ctx.needs_input_grad[2] else None
     return None, grad_x, grad_noise, None, None, None
 
 
@@ -72,7 +74,7 @@ def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
 
 
 _level_filter = Operator(
-    "level_filter(str op, Tensor? x, Tensor? noise, Tensor? seed, Tensor level, int power) -> Tensor",
+    "level_filter(str prefix, Tensor? x, Tensor? noise, Tensor? seed, Tensor level, int power) -> Tensor",
     _forward,
     _fake,
     _setup,

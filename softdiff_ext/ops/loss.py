@@ -41,7 +41,7 @@ def soft_score_loss(x_hat: Tensor, x: Tensor, level: Level) -> Tensor:
     tracing = traced((x_hat, x, *level.tensors))
     if torch.is_grad_enabled() and level.requires_grad:
         if not tracing:
-            native.check_level_values("soft_score_loss", "level", level, x)
+            native.check_level_values("soft_score_loss: level.", level, x)
         wide = accumulation_dtype(x.dtype)
         weighted = alpha_maps(level, x).to(wide) * dct(x_hat.to(wide) - x.to(wide))
         return weighted.square().sum(dim=(1, 2, 3))
@@ -50,7 +50,7 @@ def soft_score_loss(x_hat: Tensor, x: Tensor, level: Level) -> Tensor:
 
 def _forward(a: Tensor, b: Tensor, level: Packed) -> Tensor:
     if native.native(a):
-        return native.energy("soft_score_loss", a, b, level)
+        return native.energy("soft_score_loss: level.", a, b, level)
     return reference.soft_score_loss(a, b, native.unpack(level))
 
 
@@ -65,7 +65,7 @@ def _backward(ctx: Any, grad: Tensor) -> Any:
     level = saved if ctx.numbers is None else ctx.numbers
     wide = accumulation_dtype(a.dtype)
     difference = (a.to(wide) - b.to(wide)) * (2.0 * grad)[:, None, None, None]
-    grad_a = energy_gradient("soft_score_loss", difference, level).to(a.dtype)
+    grad_a = energy_gradient("soft_score_loss: level.", difference, level).to(a.dtype)
     return grad_a if ctx.needs_input_grad[0] else None, -grad_a if ctx.needs_input_grad[1] else None, None
 
 

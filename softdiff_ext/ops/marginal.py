@@ -39,11 +39,13 @@ def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: tor
     if noise is not None:
         check_same("diffuse", "x", x, "noise", noise)
     tracing = traced((x, noise, *level.tensors))
+    if noise is None and level.tensors and not tracing:
+        native.check_level_values("diffuse: level.", level, x)  # a refused call draws nothing
     seed = draw_seed(generator, tracing) if noise is None else None
     if torch.is_grad_enabled() and level.requires_grad:
         if not tracing:
-            native.check_level_values("diffuse", "level", level, x)
+            native.check_level_values("diffuse: level.", level, x)
         drawn = noise if seed is None else noise_like(x, seed)
         assert drawn is not None
         return filter_sum((x, alpha_maps(level, x)), (drawn, reference.column(level.sigma, x.device)))
-    return level_noise("diffuse", x, noise, seed, native.pack(level, x.device, tracing))
+    return level_noise("diffuse: level.", x, noise, seed, native.pack(level, x.device, tracing))

@@ -115,13 +115,13 @@ def filter_sum(images: list[Tensor | None], gains: list[Tensor | None], like: Te
 
 
 def level_filter(
-    op: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int, like: Tensor
+    prefix: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int, like: Tensor
 ) -> Tensor:
     """V (alpha^power . V^T x) + sigma noise, leaving out what is None."""
     out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
     x, noise, level = _plain(x), _plain(noise), _packed(level)
     _C.level_filter(
-        op,
+        prefix,
         out.data_ptr(),
         _DTYPE[like.dtype],
         tuple(like.shape),
@@ -191,14 +191,14 @@ def step_variance(op: str, s: Packed, t: Packed, rule: int, parameter: float, pr
     return maps[:, 2:].square()
 
 
-def energy(op: str, a: Tensor, b: Tensor, level: Packed) -> Tensor:
+def energy(prefix: str, a: Tensor, b: Tensor, level: Packed) -> Tensor:
     """sum over c, f of (alpha . V^T (a - b))^2, [B] in the accumulation dtype."""
     out = torch.empty(a.shape[0], dtype=accumulation_dtype(a.dtype), device=a.device)
     if a.shape[1] == 0:
         return out.zero_()
     a, b, level = a.resolve_neg(), b.resolve_neg(), _packed(level)
     _C.energy(
-        op,
+        prefix,
         out.data_ptr(),
         _DTYPE[a.dtype],
         tuple(a.shape),
@@ -216,11 +216,11 @@ def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def check_level_values(op: str, name: str, level: Level, like: Tensor) -> None:
+def check_level_values(prefix: str, level: Level, like: Tensor) -> None:
     """Raise ValueError where a value inside a level's tensors is out of range. On other devices that would cost a wait."""
     if native(like):
         packed = _packed(pack(_detached(level), like.device, False))
-        _C.check_level(op, name, like.shape[0], _level(packed))
+        _C.check_level(prefix, like.shape[0], _level(packed))
 
 
 def check_step_values(op: str, s: Level, t: Level, rule: Rule, prediction: str, like: Tensor) -> None:

@@ -131,7 +131,12 @@ def _checked(
 ) -> Tensor:
     _check_arguments(op, state, z_t, name, output, s, t, rule, prediction, noise)
     check_generator(op, noise, generator)
-    seed = draw_seed(generator, traced((z_t, output, *s.tensors, *t.tensors))) if noise is None else None
+    seed = None
+    if noise is None:
+        tracing = traced((z_t, output, *s.tensors, *t.tensors))
+        if not tracing:
+            native.check_step_values(op, s, t, rule, prediction, z_t)  # a refused call draws nothing
+        seed = draw_seed(generator, tracing)
     return _run(op, z_t, output, s, t, rule, prediction, noise, seed)
 
 

@@ -53,7 +53,7 @@ def idct(u: Tensor, ndim: int = 2) -> Tensor:
 
 def _checked(op: str, name: str, x: Tensor, ndim: int, inverse: bool) -> Tensor:
     check_floating(op, name, x)
-    if ndim not in (1, 2, 3):
+    if not isinstance(ndim, int) or ndim not in (1, 2, 3):
         raise ValueError(f"{op}: ndim must be 1, 2 or 3, got {ndim}")
     if x.ndim < ndim:
         raise ValueError(f"{op}: {name} must have at least ndim = {ndim} dimensions, got shape {list(x.shape)}")
