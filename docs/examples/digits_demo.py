@@ -77,13 +77,13 @@ RECIPES = {
         "Blurring Diffusion",
         replace(COMMON, process="blurring", blurring=BlurringOptions(sigma_blur_max=2.0)),
         sd.Markov(),
-        steps=100,
+        steps=50,
     ),
     "soft": Recipe(
         "Soft Diffusion",
-        replace(COMMON, process="soft", soft=SoftOptions(sigma_blur=(0.01, 2.0))),
+        replace(COMMON, process="soft", soft=SoftOptions(sigma_blur=(0.01, 2.0), sigma=(0.01, 0.2))),
         sd.Momentum(),
-        steps=100,
+        steps=50,
     ),
 }
 
