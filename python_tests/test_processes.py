@@ -35,8 +35,8 @@ def blurring(prediction: str = "eps", sigma_blur_max: float = 2.0) -> BlurringDi
     return BlurringDiffusion(sigma_blur_max, prediction=prediction)
 
 
-def soft(sigma_blur_max: float = 2.0, size: int = SIZE, channels: int = 1) -> SoftDiffusion:
-    process = SoftDiffusion(sigma_blur=(0.01, sigma_blur_max))
+def soft(sigma_blur_max: float = 2.0, size: int = SIZE, channels: int = 1, weight_floor: float = 0.0) -> SoftDiffusion:
+    process = SoftDiffusion(sigma_blur=(0.01, sigma_blur_max), weight_floor=weight_floor)
     process.fit(images(20, size, channels))
     return process
 
@@ -170,15 +170,17 @@ def test_blurring_loss_is_the_mean_squared_error_of_the_noise() -> None:
         assert logged == {f"{prediction}_mse": pytest.approx(float(loss))}
 
 
-def test_soft_loss_is_the_weighted_blurred_error() -> None:
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+def test_soft_loss_is_the_weighted_blurred_error(floor: float) -> None:
     """An estimate that is wrong by e at one frequency: the loss is E (sigma_max / sigma)^2 d^2 e^2 / (C H W)."""
-    process, x = soft(), images(512, channels=1)
+    process, x = soft(weight_floor=floor), images(512, channels=1)
     wave = torch.zeros(1, 1, SIZE, SIZE)
     wave[..., 1, 2] = 3.0
     wrong = reference.idct(wave)
     level = process.level((torch.arange(4096, dtype=torch.float64) + 0.5) / 4096)
     lam = reference.eigenvalues((SIZE, SIZE))[1, 2]
-    weighted = (0.1 / torch.as_tensor(level.sigma)) ** 2 * torch.exp(-2 * lam * torch.as_tensor(level.tau)) * 9.0 / SIZE**2
+    gain = (1 - floor) * torch.exp(-lam * torch.as_tensor(level.tau)) + floor
+    weighted = (0.1 / torch.as_tensor(level.sigma)) ** 2 * gain**2 * 9.0 / SIZE**2
     loss, logged = process.loss(lambda z, t: x + wrong - z, x, seeded(0))
     assert float(loss) == pytest.approx(float(weighted.mean()), rel=0.02)  # 512 strata of a weight that goes from 100 to 1
     assert logged["weighted_mse"] == pytest.approx(float(loss))
@@ -306,6 +308,7 @@ def test_no_images_asked_for_are_none_given() -> None:
         (lambda: BlurringDiffusion(logsnr_min=3.0, logsnr_max=1.0), "wanted finite logsnr_min < logsnr_max, got 3.0 and 1.0"),
         (lambda: SoftDiffusion(sigma_blur=(2.0, 1.0)), "sigma_blur must be finite with 0 < first < last, got"),
         (lambda: SoftDiffusion(sigma=(0.0, 0.1)), "sigma must be finite with 0 < first <= last, got"),
+        (lambda: SoftDiffusion(weight_floor=1.0), "weight_floor must be in .0, 1., got 1.0"),
         (lambda: SoftDiffusion(corruption=object()), "corruption must be None, only the spectral blur is there so far"),
     ],
 )

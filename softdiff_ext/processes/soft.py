@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class SoftDiffusion(Process):
             last with the size of other images).
         sigma: noise std at t = 0 and from t = 0.25 on, 0 < first <= last.
         corruption: None, the spectral blur; other linear corruptions are not there yet.
+        weight_floor: smallest gain that the loss gives a frequency, in [0, 1). 0 is the published loss, which learns nothing
+            about frequencies that the blur has wiped out, though the next, sharper level shows what the network says of them.
     Raises:
         ValueError: an argument is out of its range, or a corruption is given.
     Source:
@@ -58,6 +61,7 @@ class SoftDiffusion(Process):
         sigma_blur: tuple[float, float] = (0.01, 23.0),
         sigma: tuple[float, float] = (0.01, 0.10),
         corruption: object = None,
+        weight_floor: float = 0.0,
     ) -> None:
         super().__init__()
         if corruption is not None:
@@ -68,6 +72,9 @@ class SoftDiffusion(Process):
             raise ValueError(f"SoftDiffusion: sigma_blur must be finite with 0 < first < last, got {sigma_blur}")
         if not (0.0 < sigma[0] <= sigma[1] < math.inf):
             raise ValueError(f"SoftDiffusion: sigma must be finite with 0 < first <= last, got {sigma}")
+        if not 0.0 <= weight_floor < 1.0:
+            raise ValueError(f"SoftDiffusion: weight_floor must be in [0, 1), got {weight_floor}")
+        self.weight_floor = float(weight_floor)
         self.sigma_blur, self.sigma = (float(sigma_blur[0]), float(sigma_blur[1])), (float(sigma[0]), float(sigma[1]))
         self.register_buffer("sigma_blur_nodes", torch.empty(0, dtype=torch.float64))  # pixels, equally spaced in t
         self.register_buffer("kept", torch.empty(0, 0, dtype=torch.bool))  # [H, W], the coefficients that survive the blur
@@ -118,13 +125,14 @@ class SoftDiffusion(Process):
     def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
         """Soft score matching: mean over the batch of (sigma_max / sigma_t)^2 ||C_t (x_hat - x)||^2 / (C H W).
 
-        The times are stratified uniform. The published weight is 1 / sigma_t^2; the constant sigma_max^2 and the mean over
-        pixels make the loss at t >= 0.25 the mean squared error of the blurred estimate, whatever the size of the images.
+        C_t here is V ((1 - weight_floor) exp(-lam tau_t) + weight_floor) V^T, which is the blur for weight_floor = 0. The times
+        are stratified uniform. The published weight is 1 / sigma_t^2; the constant sigma_max^2 and the mean over pixels make
+        the loss at t >= 0.25 the mean squared error of the blurred estimate, whatever the size of the images.
         """
         t = stratified_times(x.shape[0], generator, x.device)
         level = self.level(t)
         x_hat = self.output(model, diffuse(x, level, generator=generator), t)
-        error = soft_score_loss(x_hat, x, level) / max(math.prod(x.shape[1:]), 1)
+        error = soft_score_loss(x_hat, x, replace(level, floor=self.weight_floor)) / max(math.prod(x.shape[1:]), 1)
         weight = (self.sigma[1] / torch.as_tensor(level.sigma)) ** 2
         loss = torch.mean(weight.to(error.dtype) * error)
         return loss, {"weighted_mse": float(loss.detach()), "blurred_mse": float(error.detach().mean())}
