@@ -304,3 +304,20 @@ def test_image_sheet_lays_out_rows() -> None:
     assert image_sheet(torch.zeros(4, 3, 8, 8)).shape == (3, 70, 70)  # small images are enlarged to 32 pixels
     with pytest.raises(ValueError, match=r"images must have shape \[N >= 1, 1 or 3, H, W\], got \[0, 1, 2, 2\]"):
         image_sheet(torch.zeros(0, 1, 2, 2))
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = replace(TINY, steps=40, warmup=10, learning_rate=1e-2)
+    rates = [config.learning_rate_at(step) for step in range(40)]
+    assert rates[:10] == pytest.approx([1e-3 * (i + 1) for i in range(10)])
+    assert rates[10:] == pytest.approx([1e-2] * 30)
+    falling = [replace(config, decay="linear").learning_rate_at(step) for step in range(40)]
+    assert falling[:10] == pytest.approx(rates[:10])
+    assert falling[10:] == pytest.approx([1e-2 * (40 - step) / 30 for step in range(10, 40)])
+
+
+def test_a_falling_learning_rate_fixes_the_number_of_steps(tmp_path: Path) -> None:
+    falling = replace(TINY, decay="linear")
+    replace(TINY, steps=80).check_continues(TINY, tmp_path)
+    with pytest.raises(ValueError, match="--steps is 80 but was 40"):
+        replace(falling, steps=80).check_continues(falling, tmp_path)

@@ -41,6 +41,8 @@ class SoftOptions:
     """Smallest and largest blur, in pixels."""
     sigma: tuple[float, float] = (0.01, 0.10)
     """Smallest and largest std of the noise, images in [-1, 1]."""
+    weight_floor: float = 0.0
+    """Smallest gain of a frequency in the loss; 0 is the published loss."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class TrainConfig:
     """Adam's learning rate after the warm-up."""
     warmup: int = 500
     """Steps over which the learning rate rises linearly; 0 for none."""
+    decay: Literal["none", "linear"] = "none"
+    """What the learning rate does after the warm-up: stay, or fall linearly to 0 at the last step."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema_decay: float = 0.999
@@ -108,6 +112,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self, "process", f"one of {', '.join(PROCESSES)}", self.process in PROCESSES)
+        _check(self, "decay", "none or linear", self.decay in ("none", "linear"))
         _check(self, "mixed_precision", "no or bf16", self.mixed_precision in ("no", "bf16"))
         for name in (
             "steps",
@@ -139,13 +144,22 @@ class TrainConfig:
                 raise ValueError(f"config: options of {name} were given, but process is {self.process}")
         return PROCESSES[self.process](**vars(getattr(self, self.process)))
 
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step in [0, steps)."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        fall = 1.0 if self.decay == "none" else min(1.0, (self.steps - step) / max(1, self.steps - self.warmup))
+        return self.learning_rate * rise * fall
+
     def check_continues(self, saved: TrainConfig, where: Path) -> None:
-        """Raise ValueError where these options differ, but for steps, from those `saved` in `where`: the run cannot go on."""
+        """Raise ValueError where these options differ from those `saved` in `where`: the run cannot go on.
+
+        Only `steps` may differ, unless the learning rate depends on it.
+        """
         mine, others = _flat(self), _flat(saved)
         differences = [
             f"--{name.replace('_', '-')} is {value} but was {others[name]}"
             for name, value in mine.items()
-            if value != others[name] and name != "steps"
+            if value != others[name] and (name != "steps" or self.decay != "none")
         ]
         if differences:
             raise ValueError(f"resume: {'; '.join(differences)} in {where}")

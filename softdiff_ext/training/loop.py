@@ -88,7 +88,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
         done = start
         for step in range(start, config.steps):
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
+                group["lr"] = config.learning_rate_at(step)
             torch.manual_seed(stream_seed(config.seed, "dropout", step, rank))
             draws = generator(device, config.seed, "loss", step, rank)
 
