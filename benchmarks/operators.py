@@ -2,7 +2,7 @@
 
     python benchmarks/operators.py [--threads 1 2] [--rounds 15]
 
-Every candidate's answer is checked against float64 first, and a wrong one is refused. Times are medians, warm, in nanoseconds per
+Every answer is checked against float64 first, and a wrong one is refused. Times are medians, warm, in nanoseconds per
 pixel; only the ratios of one run mean anything on a shared machine. Peers: torch with DCT matrices made beforehand, scipy.fft
 and ducc0 (extra `bench`; a missing one is named). Writes benchmarks/results/operators.json and operators.md.
 """
@@ -35,6 +35,7 @@ SHAPES = [
     (512, 1, 28, 28),
     (8, 3, 218, 178),
 ]
+COLUMNS = ("dct_blur", "copy", "torch matmul", "scipy", "ducc0", "diffuse", "posterior_sample", "momentum_step")
 RESULTS = Path(__file__).parent / "results"
 Case = dict[str, Callable[[], Tensor]]
 
@@ -156,20 +157,18 @@ def table(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     lines = [
         "# Operators on the CPU, float32",
         "",
-        f"{machine['isa']}, torch {machine['torch']}, commit {machine['commit']}. `dct_blur` with a heat time per sample: ns per pixel,",
-        "and how many times longer a copy of the same bytes (below 1: faster than us) and the peers take. `python benchmarks/operators.py`",
+        f"{machine['isa']}, torch {machine['torch']}, commit {machine['commit']}; `python benchmarks/operators.py` repeats it.",
+        "`dct_blur` with a heat time per sample in ns per pixel, and how many times as long a copy of the same bytes and peers",
+        "take.",
         "",
-        "| shape | threads | dct_blur | copy | torch matmul | scipy | ducc0 | diffuse | posterior_sample | momentum_step |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| " + " | ".join(("shape", "threads", *COLUMNS)) + " |",
+        "|---|---" + "|---" * len(COLUMNS) + "|",
     ]
     for row in rows:
         blur, sampler = row["dct_blur_ns"], row["sampler_ns"]
         ours = blur["softdiff_ext"]
-        peers = [f"{blur[name] / ours:.2g}x" if name in blur else "-" for name in ("copy", "torch matmul", "scipy", "ducc0")]
-        steps = [
-            f"{sampler[name]:.2f} ({sampler[name + ', torch'] / sampler[name]:.1f}x)"
-            for name in ("diffuse", "posterior_sample", "momentum_step")
-        ]
+        peers = [f"{blur[name] / ours:.2g}x" if name in blur else "-" for name in COLUMNS[1:5]]
+        steps = [f"{sampler[name]:.2f} ({sampler[name + ', torch'] / sampler[name]:.1f}x)" for name in COLUMNS[5:]]
         shape = "x".join(map(str, row["shape"]))
         lines.append(f"| {shape} | {row['threads']} | {ours:.2f} | {' | '.join(peers + steps)} |")
     lines += ["", "The last three: ns per pixel with noise drawn, and how many times longer matmuls and torch.randn take.", ""]

@@ -115,7 +115,7 @@ struct StagedPlane {
 // A plane as rows of T: the user's own memory where it has that form, else a converted copy in `copy` [H, padded_width].
 template <class T, class Storage>
 inline StagedPlane<T> stage(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c, T* copy) {
-    const Storage* from = plane_of<Storage>(image, b, c);
+    const auto* from = plane_of<Storage>(image, b, c);
     const std::int64_t row = image.stride[2], column = image.stride[3];
     if constexpr (std::is_same_v<T, Storage>) {
         if (column == 1 && !plane.narrow()) return {from, row};

@@ -178,7 +178,7 @@ SOFTDIFF_INLINE float to_float(Half value) {
     return static_cast<float>(half);
 }
 SOFTDIFF_INLINE Half to_half(float value) {
-    const _Float16 half = static_cast<_Float16>(value);
+    const auto half = static_cast<_Float16>(value);
     Half out;
     std::memcpy(&out.bits, &half, sizeof half);
     return out;

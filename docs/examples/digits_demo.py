@@ -59,7 +59,7 @@ class Recipe:
     steps: int
 
 
-# What both runs share. The images are 8 pixels wide, so a blur of 1 or 2 pixels takes as much away as one of 20 from large ones.
+# What both runs share. The images are 8 pixels wide: a blur of 1 or 2 pixels takes as much away as one of 20 from large ones.
 COMMON = TrainConfig(
     data="digits",
     network=NetworkOptions(channels=(32, 64), blocks=1, attention=()),
