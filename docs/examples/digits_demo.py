@@ -251,13 +251,17 @@ def logged_losses(run: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summarise(metrics: dict[str, Any]) -> None:
-    print(f"\n{'':32}{'Frechet distance':>18}{'classifier sure':>17}{'digits found':>14}")
-    rows = {"held-out scans": metrics["held_out"]}
+    print(f"\n{'':30}{'images':>8}{'Frechet distance':>18}{'classifier sure':>17}{'digits found':>14}")
+    rows = [("held-out scans", metrics["held_out"])]
     for name, item in metrics["processes"].items():
-        rows |= {RECIPES[name].title: item["samples"], f"{RECIPES[name].title}, untrained": item["untrained"]}
-    for title, row in rows.items():
+        title = RECIPES[name].title
+        rows += [(title, item["samples"]), ("  as many as held out", item["as_many_samples_as_held_out"])]
+        rows += [("  untrained", item["untrained"])]
+    for title, row in rows:
         found = sum(count != "0" for count in row["sure_of_each_digit"].split())
-        print(f"{title:32}{row['frechet_distance']:>18.2f}{row['sure_share']:>17.1%}{found:>11}/10")
+        shares = f"{row['frechet_distance']:>18.2f}{row['sure_share']:>17.1%}{found:>11}/10"
+        print(f"{title:30}{row['count']:>8}{shares}")
+    print("(the Frechet distance of a good set falls with the number of images: compare equal numbers)")
     print(f"\n{metrics['seconds']:.0f} s, {metrics['cpu_seconds']:.0f} s of processor time. Look at:")
     for file in ("samples.png", "reverse.png", "forward.png", "loss.png", "metrics.json"):
         print(f"  {OUT / file}")
