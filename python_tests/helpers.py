@@ -123,14 +123,20 @@ def error_bound(dtype: torch.dtype, scale: float, numel: int, arithmetic: float)
 
 
 def assert_matches(
-    got: Tensor, want: Tensor, dtype: torch.dtype | None = None, scale: float | None = None, arithmetic: float = 1.0
+    got: Tensor,
+    want: Tensor,
+    dtype: torch.dtype | None = None,
+    scale: float | None = None,
+    arithmetic: float = 1.0,
+    doubt: float = 0.0,
 ) -> None:
     """`got` is `want` (float64) to the accuracy of `dtype`.
 
-    `scale` is the norm of the terms where they cancel in the sum; `arithmetic` multiplies what the computation may cost.
+    `scale` is the norm of the terms where they cancel in the sum; `arithmetic` multiplies what the computation may cost;
+    `doubt` is how far off, as a norm, the oracle itself may be.
     """
     assert got.shape == want.shape
     dtype = dtype or got.dtype
     error = (got.double() - want.double()).norm().item()
-    bound = error_bound(dtype, want.double().norm().item() if scale is None else scale, got.numel(), arithmetic)
+    bound = error_bound(dtype, want.double().norm().item() if scale is None else scale, got.numel(), arithmetic) + doubt
     assert error <= bound, f"error {error:.3e} is over the bound {bound:.3e}"

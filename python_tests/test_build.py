@@ -69,7 +69,8 @@ def test_build_info() -> None:
     assert info["torch_cuda"] == torch.cuda.is_available()
 
 
-def test_the_info_command_prints_it() -> None:
-    done = subprocess.run([sys.executable, "-m", "softdiff_ext", "info"], capture_output=True, text=True, check=True)
+def test_the_info_command_prints_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "softdiff_ext", "info"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     for key in sd.build_info():
         assert key in done.stdout

@@ -53,7 +53,9 @@ def test_posterior_equals_the_reference(device: torch.device, drawn: tuple[Image
     assert_matches(mean, want_mean, scale=norm_of_terms((p, x_hat), (q, z)))
     assert variance.shape == (spec.shape[0], 1, *spec.shape[2:])
     assert variance.dtype == reference.accumulation_dtype(z.dtype)
-    assert_matches(variance, want_variance)
+    # The oracle subtracts from 1, so it is off by a few float64 roundings of sigma_s^2; the kernel, by expm1, is not.
+    sigma_squared = (reference.column(s.sigma, device) ** 2).expand_as(want_variance)
+    assert_matches(variance, want_variance, doubt=1e-15 * sigma_squared.norm().item())
 
 
 @st.composite
