@@ -260,7 +260,8 @@ def test_options_survive_yaml_and_mirror_the_processes(tmp_path: Path) -> None:
         ("ema_decay: 1.0", r"config: ema_decay must be in \[0, 1\), got 1.0"),
         ("process: hot", "config: process must be one of blurring, soft, got 'hot'"),
         ("mixed_precision: fp8", "config: mixed_precision must be no or bf16"),
-        ("network: {channels: []}", "config: channels must be one or more integers >= 1"),
+        ("network: {channels: [3]}", "config: channels must be one or more integers >= 8"),
+        ("network: {channels: []}", "config: channels must be one or more integers >= 8"),
         ("network: {attention: [7]}", r"config: attention must be levels 0\.\.2, got \(7,\)"),
         ("network: 3", "wanted a mapping of the options of NetworkOptions, got int"),
     ],
@@ -288,7 +289,7 @@ def test_the_network_has_the_shape_of_its_options() -> None:
     assert sum("attentions" in name and name.endswith("to_q.weight") for name, _ in network.named_parameters()) == 4
 
 
-@pytest.mark.parametrize(("channels", "groups"), [((32, 64), 8), ((128, 256), 32), ((64, 128, 128), 16), ((6, 9), 1)])
+@pytest.mark.parametrize(("channels", "groups"), [((32, 64), 8), ((128, 256), 32), ((64, 128, 128), 16), ((8, 9), 1)])
 def test_a_group_of_the_normalisation_has_four_channels_or_more(channels: tuple[int, ...], groups: int) -> None:
     network = build_network(NetworkOptions(channels=channels, blocks=1, attention=()), (1, 8, 8))
     assert {module.num_groups for module in network.modules() if isinstance(module, torch.nn.GroupNorm)} == {groups}

@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 
-from softdiff_ext import _C
+try:
+    from softdiff_ext import _C
+except ImportError as error:
+    raise ImportError(
+        "softdiff_ext has no native module _C here: this is the source tree, or the build failed. Start Python in another "
+        "folder after `pip install .`, or run `pip install -e .` to work inside the tree."
+    ) from error
 
 
 def build_info() -> dict[str, Any]:

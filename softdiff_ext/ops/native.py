@@ -7,18 +7,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from softdiff_ext import reference
+from softdiff_ext import _C, reference
 from softdiff_ext.levels import Level
 from softdiff_ext.reference import accumulation_dtype
 from softdiff_ext.rules import DDIM, PREDICTIONS, Cold, Markov, Momentum, Naive, Rule
-
-try:
-    from softdiff_ext import _C
-except ImportError as error:
-    raise ImportError(
-        "softdiff_ext is not built: its native module _C is missing. Run `pip install .` in the source tree and start Python "
-        "elsewhere, or `pip install -e .` to work inside the tree."
-    ) from error
 
 Numbers: TypeAlias = tuple[float, float, float, float]
 Packed: TypeAlias = "Tensor | Numbers"

@@ -60,7 +60,8 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         levels = len(self.channels)
-        _check(self, "channels", "one or more integers >= 1", levels > 0 and all(_whole(c, 1) for c in self.channels))
+        # the attention of UNet2DModel's middle has heads of 8 channels
+        _check(self, "channels", "one or more integers >= 8", levels > 0 and all(_whole(c, 8) for c in self.channels))
         _check(self, "blocks", "an integer >= 1", _whole(self.blocks, 1))
         _check(self, "attention", f"levels 0..{levels - 1}", all(_whole(i) and i < levels for i in self.attention))
         _check(self, "dropout", "in [0, 1)", _real(self.dropout) and 0.0 <= self.dropout < 1.0)
