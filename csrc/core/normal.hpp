@@ -20,23 +20,26 @@ struct PhiloxWords {
     std::uint32_t word[4];
 };
 
+// The words live in 64-bit variables whose upper halves are left dirty: the multiplications need 64 bits anyway, and a
+// vectorised loop over counters then has no lanes to move between widths.
 SOFTDIFF_INLINE PhiloxWords philox(std::uint64_t counter, std::uint64_t seed) {
     constexpr std::uint32_t kMultiplier0 = 0xD2511F53U, kMultiplier1 = 0xCD9E8D57U;
     constexpr std::uint32_t kWeyl0 = 0x9E3779B9U, kWeyl1 = 0xBB67AE85U;
-    std::uint32_t c0 = static_cast<std::uint32_t>(counter), c1 = static_cast<std::uint32_t>(counter >> 32), c2 = 0, c3 = 0;
+    std::uint64_t c0 = counter, c1 = counter >> 32, c2 = 0, c3 = 0;
     auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
     SOFTDIFF_UNROLL
     for (int round = 0; round < 10; ++round) {
-        const std::uint64_t a = static_cast<std::uint64_t>(c0) * kMultiplier0;
-        const std::uint64_t b = static_cast<std::uint64_t>(c2) * kMultiplier1;
-        c0 = static_cast<std::uint32_t>(b >> 32) ^ c1 ^ key0;
-        c1 = static_cast<std::uint32_t>(b);
-        c2 = static_cast<std::uint32_t>(a >> 32) ^ c3 ^ key1;
-        c3 = static_cast<std::uint32_t>(a);
+        const std::uint64_t a = static_cast<std::uint64_t>(static_cast<std::uint32_t>(c0)) * kMultiplier0;
+        const std::uint64_t b = static_cast<std::uint64_t>(static_cast<std::uint32_t>(c2)) * kMultiplier1;
+        c0 = (b >> 32) ^ c1 ^ key0;
+        c1 = b;
+        c2 = (a >> 32) ^ c3 ^ key1;
+        c3 = a;
         key0 += kWeyl0;
         key1 += kWeyl1;
     }
-    return {{c0, c1, c2, c3}};
+    return {{static_cast<std::uint32_t>(c0), static_cast<std::uint32_t>(c1), static_cast<std::uint32_t>(c2),
+             static_cast<std::uint32_t>(c3)}};
 }
 
 // word + 1/2 in float32. By halves, because most instruction sets convert signed integers only.
@@ -90,28 +93,23 @@ SOFTDIFF_INLINE SineCosine sine_cosine_turn(std::uint32_t word) {
     return {(quadrant & 2U) != 0U ? -a : a, ((quadrant + 1U) & 2U) != 0U ? -b : b};
 }
 
-// The four normal numbers of one counter, in float32.
-SOFTDIFF_INLINE void normal4(std::uint64_t counter, std::uint64_t seed, float (&out)[4]) {
-    const PhiloxWords r = philox(counter, seed);
-    SOFTDIFF_UNROLL
-    for (int pair = 0; pair < 2; ++pair) {
-        const float radius = sqrtf(2.0F * negative_log_uniform(r.word[2 * pair]));
-        const SineCosine turn = sine_cosine_turn(r.word[2 * pair + 1]);
-        out[2 * pair] = radius * turn.cosine;
-        out[2 * pair + 1] = radius * turn.sine;
-    }
-}
+template <class T>
+struct NormalPair {
+    T first, second;
+};
 
-// The same numbers in float64.
-SOFTDIFF_INLINE void normal4(std::uint64_t counter, std::uint64_t seed, double (&out)[4]) {
-    constexpr double kTwoToMinus32 = 2.3283064365386963e-10, kTwoPi = 6.283185307179586;
-    const PhiloxWords r = philox(counter, seed);
-    SOFTDIFF_UNROLL
-    for (int pair = 0; pair < 2; ++pair) {
-        const double radius = sqrt(-2.0 * log((r.word[2 * pair] + 0.5) * kTwoToMinus32));
-        const double angle = kTwoPi * ((r.word[2 * pair + 1] + 0.5) * kTwoToMinus32);
-        out[2 * pair] = radius * cos(angle);
-        out[2 * pair + 1] = radius * sin(angle);
+// Box-Muller: two normal numbers from two words.
+template <class T>
+SOFTDIFF_INLINE NormalPair<T> box_muller(std::uint32_t radius_word, std::uint32_t angle_word) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        const float radius = sqrtf(2.0F * negative_log_uniform(radius_word));
+        const SineCosine turn = sine_cosine_turn(angle_word);
+        return {radius * turn.cosine, radius * turn.sine};
+    } else {
+        constexpr double kTwoToMinus32 = 2.3283064365386963e-10, kTwoPi = 6.283185307179586;
+        const double radius = sqrt(-2.0 * log((radius_word + 0.5) * kTwoToMinus32));
+        const double angle = kTwoPi * ((angle_word + 0.5) * kTwoToMinus32);
+        return {radius * cos(angle), radius * sin(angle)};
     }
 }
 

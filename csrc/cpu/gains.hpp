@@ -2,6 +2,7 @@
 // the weights 2/N of the unnormalised transforms folded in.
 #pragma once
 
+#include "heat.hpp"
 #include "plane.hpp"
 #include "scratch.hpp"
 
@@ -92,16 +93,17 @@ class Gains {
         const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
         const bool squared = map_[0] != nullptr;
+        heat_table(vertical, level.tau, row_);
+        heat_table(horizontal, level.tau, column_);
+        const T heat = static_cast<T>(a * (1.0 - level.floor)), flat = static_cast<T>(a * level.floor);
         for (int h = 0; h < plane_.padded_height; ++h) {
             const bool inside = h < plane_.H;
             const T weight = !inside ? T(0) : squared ? T(1) : vertical.weight[h];
-            row_[h] = inside ? static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[h])) * weight
-                             : T(0);
-            flat_row_[h] = static_cast<T>(a * level.floor) * weight;
+            row_[h] = inside ? row_[h] * heat * weight : T(0);
+            flat_row_[h] = flat * weight;
         }
-        for (int w = 0; w < plane_.W; ++w)
-            column_[w] =
-                static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * (squared ? T(1) : horizontal.weight[w]);
+        if (!squared)
+            for (int w = 0; w < plane_.W; ++w) column_[w] *= horizontal.weight[w];
         gain_[0] = {};
         if (squared) {
             square_alpha();
@@ -143,15 +145,11 @@ class Gains {
         const auto constants = make_step_constants<T>(s, t, task_.rule, task_.parameter, task_.prediction);
         const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
-        const double heat = t.tau - s.tau;
-        for (int h = 0; h < plane_.padded_height; ++h) {
-            row_[h] = h < plane_.H ? static_cast<T>(std::exp(-s.tau * vertical.eigenvalue[h])) : T(0);
-            second_row_[h] = h < plane_.H ? static_cast<T>(std::expm1(-heat * vertical.eigenvalue[h])) : T(0);
-        }
-        for (int w = 0; w < plane_.W; ++w) {
-            column_[w] = static_cast<T>(std::exp(-s.tau * horizontal.eigenvalue[w]));
-            second_column_[w] = static_cast<T>(std::expm1(-heat * horizontal.eigenvalue[w]));
-        }
+        heat_table(vertical, s.tau, row_);
+        heat_table(horizontal, s.tau, column_);
+        fade_table(vertical, t.tau - s.tau, second_row_);
+        fade_table(horizontal, t.tau - s.tau, second_column_);
+        for (T* table : {row_, second_row_}) std::fill(table + plane_.H, table + plane_.padded_height, T(0));
         const bool spectral_noise = draws_spectral_noise(task_);
         for (int h = 0; h < plane_.padded_height; h += L) {
             const V decay_row = load(row_ + h), fade_row = load(second_row_ + h);

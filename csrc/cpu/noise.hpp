@@ -13,14 +13,21 @@ inline namespace SOFTDIFF_ISA {
 template <class T>
 inline void normal_block(std::int64_t block, std::uint64_t seed, T* out) {
     const std::uint64_t first = static_cast<std::uint64_t>(block) * kNormalLanes;
-#pragma omp simd
+    std::uint32_t words[4][kNormalLanes];
     for (int lane = 0; lane < kNormalLanes; ++lane) {
-        T four[4];
-        normal4(first + lane, seed, four);
-        out[lane] = four[0];
-        out[kNormalLanes + lane] = four[1];
-        out[2 * kNormalLanes + lane] = four[2];
-        out[3 * kNormalLanes + lane] = four[3];
+        const PhiloxWords r = philox(first + lane, seed);
+        words[0][lane] = r.word[0];
+        words[1][lane] = r.word[1];
+        words[2][lane] = r.word[2];
+        words[3][lane] = r.word[3];
+    }
+    for (int k = 0; k < 4; k += 2) {
+#pragma omp simd
+        for (int lane = 0; lane < kNormalLanes; ++lane) {
+            const NormalPair<T> pair = box_muller<T>(words[k][lane], words[k + 1][lane]);
+            out[k * kNormalLanes + lane] = pair.first;
+            out[(k + 1) * kNormalLanes + lane] = pair.second;
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 // Plain transforms (natural frequency order, orthonormal) and the energy of a filtered difference.
 #pragma once
 
+#include "heat.hpp"
 #include "parallel.hpp"
 #include "plane.hpp"
 
@@ -168,14 +169,14 @@ class Energy {
         const double a = std::exp(level.log_a);
         const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
+        heat_table(vertical, level.tau, row_);
+        heat_table(horizontal, level.tau, column_);
         for (int h = 0; h < plane_.padded_height; ++h) {
-            const int row = std::min(h, plane_.H - 1);
-            row_[h] = static_cast<T>(a * (1.0 - level.floor) * std::exp(-level.tau * vertical.eigenvalue[row])) *
-                      vertical.root_weight[row];
-            flat_row_[h] = static_cast<T>(a * level.floor) * vertical.root_weight[row];
+            const T weight = h < plane_.H ? vertical.root_weight[h] : T(0);
+            row_[h] = h < plane_.H ? row_[h] * static_cast<T>(a * (1.0 - level.floor)) * weight : T(0);
+            flat_row_[h] = static_cast<T>(a * level.floor) * weight;
         }
-        for (int w = 0; w < plane_.W; ++w)
-            column_[w] = static_cast<T>(std::exp(-level.tau * horizontal.eigenvalue[w])) * horizontal.root_weight[w];
+        for (int w = 0; w < plane_.W; ++w) column_[w] *= horizontal.root_weight[w];
 
         double total = 0.0;
         for (std::int64_t c = 0; c < task_.channels; ++c) {
