@@ -78,10 +78,14 @@ def plain(op: Operator) -> Callable[..., Any]:
     return kinds.get(op.public_name, step)
 
 
-def measure(function: Callable[..., Any], values: list[Tensor], dtype: torch.dtype) -> list[list[Tensor]]:
-    """Results, gradients and second gradients in float64; the upstream gradients are numbers of `dtype`."""
-    leaves = [value.detach().clone().requires_grad_() for value in values]
-    outs = results(function(*leaves))
+def measure(function: Callable[..., Any], values: list[Tensor], dtype: torch.dtype, levels: bool) -> list[list[Tensor]]:
+    """Results, gradients and second gradients in float64; the upstream gradients are numbers of `dtype`.
+
+    Without `levels` only images ask for gradients: then the kernels compute the coefficients, which otherwise come from torch.
+    """
+    copies = [value.detach().clone().requires_grad_(levels or value.ndim == 4) for value in values]
+    leaves = [value for value in copies if value.requires_grad]
+    outs = results(function(*copies))
     # Upstream gradients small enough that second derivatives, quadratic in them, stay inside float16.
     upstream = [(randn(tuple(out.shape), 90 + i) / 512).to(dtype).double().requires_grad_() for i, out in enumerate(outs)]
     total = torch.stack([(out.double() * weight).sum() for out, weight in zip(outs, upstream, strict=True)]).sum()
@@ -108,10 +112,12 @@ def errors(op: Operator, dtype: torch.dtype) -> dict[str, float]:
     worst: dict[str, float] = defaultdict(float)
     for shape in SHAPES:
         values = op.make(shape, dtype)
-        exact = measure(op.oracle, [value.double() for value in values], dtype)
-        for who, function in (("", op.call), ("plain ", plain(op))):
-            for what, got, want in zip(("forward", "grad", "gradgrad"), measure(function, values, dtype), exact, strict=True):
-                worst[who + what] = max(worst[who + what], relative(got, want))
+        for levels in (False, True):
+            exact = measure(op.oracle, [value.double() for value in values], dtype, levels)
+            for who, function in (("", op.call), ("plain ", plain(op))):
+                found = measure(function, values, dtype, levels)
+                for what, got, want in zip(("forward", "grad", "gradgrad"), found, exact, strict=True):
+                    worst[who + what] = max(worst[who + what], relative(got, want))
     return worst
 
 
