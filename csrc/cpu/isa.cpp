@@ -4,27 +4,6 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-template <>
-void combine<float>(const CombineTask& task);
-template <>
-void combine<double>(const CombineTask& task);
-template <>
-void transform<float>(const TransformTask& task);
-template <>
-void transform<double>(const TransformTask& task);
-template <>
-void energy<float>(const EnergyTask& task);
-template <>
-void energy<double>(const EnergyTask& task);
-template <>
-void normal<float>(const NormalTask& task);
-template <>
-void normal<double>(const NormalTask& task);
-template <>
-void coefficients<float>(const CoefficientTask& task);
-template <>
-void coefficients<double>(const CoefficientTask& task);
-
 #define SOFTDIFF_NAME(isa) #isa
 #define SOFTDIFF_STRING(isa) SOFTDIFF_NAME(isa)
 

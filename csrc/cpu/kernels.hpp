@@ -17,5 +17,27 @@ void normal(const NormalTask& task);
 template <class T>
 void coefficients(const CoefficientTask& task);
 
+// Each is defined for one arithmetic type by one compilation of kernels.cpp.
+template <>
+void combine<float>(const CombineTask& task);
+template <>
+void combine<double>(const CombineTask& task);
+template <>
+void transform<float>(const TransformTask& task);
+template <>
+void transform<double>(const TransformTask& task);
+template <>
+void energy<float>(const EnergyTask& task);
+template <>
+void energy<double>(const EnergyTask& task);
+template <>
+void normal<float>(const NormalTask& task);
+template <>
+void normal<double>(const NormalTask& task);
+template <>
+void coefficients<float>(const CoefficientTask& task);
+template <>
+void coefficients<double>(const CoefficientTask& task);
+
 }  // namespace SOFTDIFF_ISA
 }  // namespace softdiff

@@ -44,23 +44,11 @@ SOFTDIFF_INLINE void store(T* p, Vec<T> v) {
 }
 
 template <class T>
-SOFTDIFF_INLINE Vec<T> broadcast(T value) {
-    return Vec<T>{} + value;
-}
-
-template <class T>
 SOFTDIFF_INLINE Vec<T> square_root(Vec<T> v) {  // of max(v, 0): rounding may leave a variance a hair below 0
     Vec<T> out;
     SOFTDIFF_UNROLL
     for (int i = 0; i < kLanes<T>; ++i) out[i] = std::sqrt(v[i] > 0 ? v[i] : T(0));
     return out;
-}
-
-template <class T>
-SOFTDIFF_INLINE T sum_lanes(Vec<T> v) {
-    T total = 0;
-    for (int i = 0; i < kLanes<T>; ++i) total += v[i];
-    return total;
 }
 
 namespace detail {
