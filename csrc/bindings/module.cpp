@@ -61,6 +61,12 @@ void set_output(Task& task, const Shape& shape, int dtype, std::uintptr_t out, i
 
 bool empty(const Shape& shape) { return shape[0] == 0 || shape[1] == 0 || shape[2] == 0 || shape[3] == 0; }
 
+void run_combine(const CombineTask& task, const Shape& shape) {
+    if (empty(shape)) return;
+    const py::gil_scoped_release release;
+    active_kernels().combine[wide(task.dtype)](task);
+}
+
 void level_filter(const std::string& prefix, std::uintptr_t out, int dtype, const Shape& shape, const Operand& x,
                   const Operand& noise, const std::optional<std::uint64_t>& seed, const LevelArgument& level, int power,
                   int threads) {
@@ -76,9 +82,7 @@ void level_filter(const std::string& prefix, std::uintptr_t out, int dtype, cons
     task.term[2] = to_image(noise);
     task.draw_noise = seed.has_value();
     task.seed = seed.value_or(0);
-    if (empty(shape)) return;
-    const py::gil_scoped_release release;
-    active_kernels().combine[wide(task.dtype)](task);
+    run_combine(task, shape);
 }
 
 void step(const std::string& name, std::uintptr_t out, int dtype, const Shape& shape, const Operand& output, const Operand& z_t,
@@ -100,9 +104,7 @@ void step(const std::string& name, std::uintptr_t out, int dtype, const Shape& s
     task.term[2] = to_image(noise);
     task.draw_noise = seed.has_value();
     task.seed = seed.value_or(0);
-    if (empty(shape)) return;
-    const py::gil_scoped_release release;
-    active_kernels().combine[wide(task.dtype)](task);
+    run_combine(task, shape);
 }
 
 void filter_sum(std::uintptr_t out, int dtype, const Shape& shape, const std::array<Operand, kTerms>& images,
@@ -116,9 +118,7 @@ void filter_sum(std::uintptr_t out, int dtype, const Shape& shape, const std::ar
         task.term[i] = to_image(images[i]);
         task.map[i] = to_image(gains[i]);
     }
-    if (empty(shape)) return;
-    const py::gil_scoped_release release;
-    active_kernels().combine[wide(task.dtype)](task);
+    run_combine(task, shape);
 }
 
 void transform(std::uintptr_t out, int dtype, const Shape& shape, const Operand& x, bool inverse, bool rows_only, int threads) {

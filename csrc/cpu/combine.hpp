@@ -14,26 +14,6 @@ class Combine {
     using V = Vec<T>;
     static constexpr int L = kLanes<T>;
 
-    static void run(const CombineTask& task) {
-        const Plane<T> plane(task.height, task.width);
-        const std::int64_t planes = task.batch * task.channels;
-        Arena needed(nullptr);
-        Combine(task, plane, needed);
-        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(),
-                       [&](Arena& arena, std::int64_t first, std::int64_t last) {
-                           Combine kernel(task, plane, arena);
-                           for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
-                       });
-    }
-
-  private:
-    const CombineTask& task_;
-    const Plane<T>& plane_;
-    Gains<T> gains_;
-    V* panels_[kTerms] = {};
-    V *line_, *spectrum_, *sum_, *scratch_, *noise_line_;
-    T *staged_, *result_, *noise_;
-
     Combine(const CombineTask& task, const Plane<T>& plane, Arena& arena)
         : task_(task), plane_(plane), gains_(task, plane, arena) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
@@ -74,6 +54,14 @@ class Combine {
             for (int h = 0; h < plane_.H; ++h) std::fill_n(sum + h * result.row_stride, plane_.W, T(0));
         emit(plane_, result, out);
     }
+
+  private:
+    const CombineTask& task_;
+    const Plane<T>& plane_;
+    Gains<T> gains_;
+    V* panels_[kTerms] = {};
+    V *line_, *spectrum_, *sum_, *scratch_, *noise_line_;
+    T *staged_, *result_, *noise_;
 
     // The terms that need transforms, to `sum`; false where there is none.
     bool spectral_part(const Gain<T>* gain, std::int64_t b, std::int64_t c, const T* noise, T* sum, std::ptrdiff_t row_stride) {

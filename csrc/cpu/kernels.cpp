@@ -31,7 +31,8 @@ void with_storage(Dtype dtype, Run run) {
 
 template <>
 void combine<Arithmetic>(const CombineTask& task) {
-    with_storage<Arithmetic>(task.dtype, [&](auto storage) { Combine<Arithmetic, decltype(storage)>::run(task); });
+    with_storage<Arithmetic>(
+        task.dtype, [&](auto storage) { for_each_plane<Combine<Arithmetic, decltype(storage)>, Plane<Arithmetic>>(task); });
 }
 
 template <>
@@ -40,7 +41,7 @@ void transform<Arithmetic>(const TransformTask& task) {
         if (task.rows_only) {
             transform_rows<Arithmetic, decltype(storage)>(task);
         } else {
-            PlaneTransform<Arithmetic, decltype(storage)>::run(task);
+            for_each_plane<PlaneTransform<Arithmetic, decltype(storage)>, Plane<Arithmetic>>(task);
         }
     });
 }

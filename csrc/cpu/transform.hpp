@@ -15,24 +15,6 @@ class PlaneTransform {
     using V = Vec<T>;
     static constexpr int L = kLanes<T>;
 
-    static void run(const TransformTask& task) {
-        const Plane<T> plane(task.height, task.width);
-        const std::int64_t planes = task.batch * task.channels;
-        Arena needed(nullptr);
-        PlaneTransform(task, plane, needed);
-        for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(),
-                       [&](Arena& arena, std::int64_t first, std::int64_t last) {
-                           PlaneTransform kernel(task, plane, arena);
-                           for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
-                       });
-    }
-
-  private:
-    const TransformTask& task_;
-    const Plane<T>& plane_;
-    V *panel_, *line_, *spectrum_, *scratch_;
-    T *staged_, *result_, *root_row_;
-
     PlaneTransform(const TransformTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         panel_ = arena.take<V>(plane.panel_vectors());
@@ -71,6 +53,12 @@ class PlaneTransform {
         if (task_.inverse) plane_.inverse_columns(panel_, to, result.row_stride, scratch_);
         emit(plane_, result, out);
     }
+
+  private:
+    const TransformTask& task_;
+    const Plane<T>& plane_;
+    V *panel_, *line_, *spectrum_, *scratch_;
+    T *staged_, *result_, *root_row_;
 };
 
 // The same over the last dimension only: `height` independent rows, kLanes at a time.
