@@ -9,28 +9,27 @@
 //   C2(N): even outputs = C2(N/2) of the sums x[i] + x[N-1-i], odd outputs = C4(N/2) of the differences.
 //   C4(N): rotate the pairs (x[i], x[N-1-i]) by the angle pi (2i+1) / 4N, transform both halves by C2(N/2), add neighbours.
 // Odd N: dense, C2 and C3 split into the symmetric and the antisymmetric half.
+//
+// Values come and go through views: x[i] reads value i, y.put(k, v) takes value k. A codelet reads a value where it first needs
+// it and puts a result as soon as it is there; with arrays in between, the compiler would hold all N values at once, more than
+// there are registers. x and y may not overlap.
 #pragma once
+
+#include <utility>
 
 #include "trig.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-template <class T, int M>
-struct RotationTable {
-    T cosine[M];
-    T sine[M];
-};
-
-// cos and sin of pi (2i+1) / 4N for the rotations of C4(N).
-template <class T, int N>
-constexpr RotationTable<T, N / 2> make_rotations() {
-    RotationTable<T, N / 2> table{};
-    for (int i = 0; i < N / 2; ++i) {
-        table.cosine[i] = static_cast<T>(cos_pi(2 * i + 1, 4 * N));
-        table.sine[i] = static_cast<T>(sin_pi(2 * i + 1, 4 * N));
-    }
-    return table;
+// body(i) for i = 0 .. N - 1, each i a constant of the type system: what is computed from it is a literal in the code.
+template <class Body, int... I>
+SOFTDIFF_INLINE void unrolled(Body body, std::integer_sequence<int, I...>) {
+    (body(std::integral_constant<int, I>{}), ...);
+}
+template <int N, class Body>
+SOFTDIFF_INLINE void unrolled(Body body) {
+    unrolled(body, std::make_integer_sequence<int, N>{});
 }
 
 template <class T, int M>
@@ -55,85 +54,97 @@ constexpr DenseTable<T, N> make_dense4() {
     return table;
 }
 
+// A view of an array of values.
+template <class V>
+struct Values {
+    V* data;
+    SOFTDIFF_INLINE V operator[](int i) const { return data[i]; }
+    SOFTDIFF_INLINE void put(int i, V value) const { data[i] = value; }
+};
+
+// Every second value of a view, from the first or the second on.
+template <int First, class View>
+struct Every2 {
+    View view;
+    SOFTDIFF_INLINE auto operator[](int i) const { return view[2 * i + First]; }
+    template <class V>
+    SOFTDIFF_INLINE void put(int i, V value) const {
+        view.put(2 * i + First, value);
+    }
+};
+
 template <class V, class T, int N>
 struct Codelet {
     static constexpr int kHalf = N / 2;
     static constexpr bool kOdd = N % 2 == 1;
     using Half = Codelet<V, T, kHalf>;
 
-    static SOFTDIFF_INLINE void dct2(const V* x, V* y) {
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void dct2(In x, Out y) {
         if constexpr (N == 1) {
-            y[0] = x[0];
+            y.put(0, x[0]);
         } else if constexpr (kOdd) {
             dct2_odd(x, y);
         } else {
-            V sum[kHalf], difference[kHalf], even[kHalf], odd[kHalf];
+            V sum[kHalf], difference[kHalf];
             SOFTDIFF_UNROLL
             for (int i = 0; i < kHalf; ++i) {
-                sum[i] = x[i] + x[N - 1 - i];
-                difference[i] = x[i] - x[N - 1 - i];
+                const V p = x[i], q = x[N - 1 - i];
+                sum[i] = p + q;
+                difference[i] = p - q;
             }
-            Half::dct2(sum, even);
-            Half::dct4(difference, odd);
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < kHalf; ++k) {
-                y[2 * k] = even[k];
-                y[2 * k + 1] = odd[k];
-            }
+            Half::dct2(Values<V>{sum}, Every2<0, Out>{y});
+            Half::dct4(Values<V>{difference}, Every2<1, Out>{y});
         }
     }
 
-    static SOFTDIFF_INLINE void dct3(const V* x, V* y) {
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void dct3(In x, Out y) {
         if constexpr (N == 1) {
-            y[0] = x[0];
+            y.put(0, x[0]);
         } else if constexpr (kOdd) {
             dct3_odd(x, y);
         } else {
-            V even[kHalf], odd[kHalf], sum[kHalf], difference[kHalf];
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < kHalf; ++k) {
-                even[k] = x[2 * k];
-                odd[k] = x[2 * k + 1];
-            }
-            Half::dct3(even, sum);
-            Half::dct4(odd, difference);
+            V sum[kHalf], difference[kHalf];
+            Half::dct3(Every2<0, In>{x}, Values<V>{sum});
+            Half::dct4(Every2<1, In>{x}, Values<V>{difference});
             SOFTDIFF_UNROLL
             for (int i = 0; i < kHalf; ++i) {
-                y[i] = sum[i] + difference[i];
-                y[N - 1 - i] = sum[i] - difference[i];
+                y.put(i, sum[i] + difference[i]);
+                y.put(N - 1 - i, sum[i] - difference[i]);
             }
         }
     }
 
-    static SOFTDIFF_INLINE void dct4(const V* x, V* y) {
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void dct4(In x, Out y) {
         if constexpr (N == 1) {
-            y[0] = x[0] * static_cast<T>(cos_pi(1, 4));
+            y.put(0, x[0] * static_cast<T>(cos_pi(1, 4)));
         } else if constexpr (N == 2) {
             constexpr T c = static_cast<T>(cos_pi(1, 8));
             constexpr T s = static_cast<T>(sin_pi(1, 8));
             const V p = x[0], q = x[1];
-            y[0] = p * c + q * s;
-            y[1] = p * s - q * c;
+            y.put(0, p * c + q * s);
+            y.put(1, p * s - q * c);
         } else if constexpr (kOdd) {
             dct4_odd(x, y);
         } else {
-            constexpr auto rotation = make_rotations<T, N>();
             V a[kHalf], b[kHalf], low[kHalf], high[kHalf];
-            SOFTDIFF_UNROLL
-            for (int i = 0; i < kHalf; ++i) {
+            unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+                constexpr T c = static_cast<T>(cos_pi(2 * i + 1, 4 * N));
+                constexpr T s = static_cast<T>(sin_pi(2 * i + 1, 4 * N));
                 const V p = x[i], q = x[N - 1 - i];
-                const T c = rotation.cosine[i], s = rotation.sine[i];
                 a[i] = p * c + q * s;
                 b[i] = i % 2 == 0 ? p * s - q * c : q * c - p * s;
-            }
-            Half::dct2(a, low);
-            Half::dct2(b, high);
-            y[0] = low[0];
-            y[N - 1] = high[0];
+            });
+            Half::dct2(Values<V>{a}, Values<V>{low});
+            Half::dct2(Values<V>{b}, Values<V>{high});
+            y.put(0, low[0]);
+            y.put(N - 1, high[0]);
             SOFTDIFF_UNROLL
             for (int k = 1; k < kHalf; ++k) {
-                y[2 * k - 1] = low[k] + high[kHalf - k];
-                y[2 * k] = low[k] - high[kHalf - k];
+                y.put(2 * k - 1, low[k] + high[kHalf - k]);
+                y.put(2 * k, low[k] - high[kHalf - k]);
             }
         }
     }
@@ -141,14 +152,16 @@ struct Codelet {
   private:
     static constexpr int kEven = (N + 1) / 2;  // outputs (and folded inputs) of the symmetric half; N - kEven of the other
 
-    static SOFTDIFF_INLINE void dct2_odd(const V* x, V* y) {
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void dct2_odd(In x, Out y) {
         constexpr auto even = make_dense2<T, N, 0>();
         constexpr auto odd = make_dense2<T, N, 1>();
         V sum[kEven], difference[kHalf];
         SOFTDIFF_UNROLL
         for (int i = 0; i < kHalf; ++i) {
-            sum[i] = x[i] + x[N - 1 - i];
-            difference[i] = x[i] - x[N - 1 - i];
+            const V p = x[i], q = x[N - 1 - i];
+            sum[i] = p + q;
+            difference[i] = p - q;
         }
         sum[kHalf] = x[kHalf];
         SOFTDIFF_UNROLL
@@ -156,45 +169,53 @@ struct Codelet {
             V total = sum[0] * even.entry[k][0];
             SOFTDIFF_UNROLL
             for (int n = 1; n < kEven; ++n) total += sum[n] * even.entry[k][n];
-            y[2 * k] = total;
+            y.put(2 * k, total);
         }
         SOFTDIFF_UNROLL
         for (int k = 0; k < kHalf; ++k) {
             V total = difference[0] * odd.entry[k][0];
             SOFTDIFF_UNROLL
             for (int n = 1; n < kHalf; ++n) total += difference[n] * odd.entry[k][n];
-            y[2 * k + 1] = total;
+            y.put(2 * k + 1, total);
         }
     }
 
-    static SOFTDIFF_INLINE void dct3_odd(const V* x, V* y) {
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void dct3_odd(In view, Out y) {
         constexpr auto even = make_dense2<T, N, 0>();
         constexpr auto odd = make_dense2<T, N, 1>();
+        V x[N];
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < N; ++k) x[k] = view[k];
         SOFTDIFF_UNROLL
         for (int n = 0; n < kEven; ++n) {
             V symmetric = x[0] * even.entry[0][n];
             SOFTDIFF_UNROLL
             for (int k = 1; k < kEven; ++k) symmetric += x[2 * k] * even.entry[k][n];
             if (n == kHalf) {  // the middle output: the antisymmetric half is 0 there
-                y[n] = symmetric;
+                y.put(n, symmetric);
             } else {
                 V antisymmetric = x[1] * odd.entry[0][n];
                 SOFTDIFF_UNROLL
                 for (int k = 1; k < kHalf; ++k) antisymmetric += x[2 * k + 1] * odd.entry[k][n];
-                y[n] = symmetric + antisymmetric;
-                y[N - 1 - n] = symmetric - antisymmetric;
+                y.put(n, symmetric + antisymmetric);
+                y.put(N - 1 - n, symmetric - antisymmetric);
             }
         }
     }
 
-    static SOFTDIFF_INLINE void dct4_odd(const V* x, V* y) {
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void dct4_odd(In view, Out y) {
         constexpr auto dense = make_dense4<T, N>();
+        V x[N];
+        SOFTDIFF_UNROLL
+        for (int n = 0; n < N; ++n) x[n] = view[n];
         SOFTDIFF_UNROLL
         for (int k = 0; k < N; ++k) {
             V total = x[0] * dense.entry[k][0];
             SOFTDIFF_UNROLL
             for (int n = 1; n < N; ++n) total += x[n] * dense.entry[k][n];
-            y[k] = total;
+            y.put(k, total);
         }
     }
 };

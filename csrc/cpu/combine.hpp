@@ -2,8 +2,11 @@
 #pragma once
 
 #include "gains.hpp"
+#include "mix.hpp"
 #include "noise.hpp"
 #include "parallel.hpp"
+#include "prefetch.hpp"
+#include "square.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -18,13 +21,43 @@ class Combine {
         : task_(task), plane_(plane), gains_(task, plane, arena) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         // A term whose gain is one number for every sample never needs panels, but which those are is known per sample only.
-        for (int i = 0; i < kTerms; ++i)
-            if (i == 0 || task.term[i].data) panels_[i] = arena.take<V>(plane.panel_vectors());
-        for (V** buffer : {&line_, &spectrum_, &sum_, &noise_line_}) *buffer = arena.take<V>(plane.padded_width);
+        for (int i = 0; i < kTerms; ++i) {
+            if (i > 0 && !task.term[i].data) continue;
+            panels_[i] = arena.take<V>(plane.panel_vectors());
+            lines_[i] = arena.take<V>(plane.padded_width);
+        }
+        noise_line_ = arena.take<V>(plane.padded_width);
         scratch_ = arena.take<V>(plane.scratch_vectors());
         staged_ = arena.take<T>(area);
         result_ = arena.take<T>(area);
         noise_ = task.draw_noise ? arena.take<T>(area + kNormalSlack + L) : nullptr;
+    }
+
+    void run(std::int64_t first, std::int64_t last) {
+        for (std::int64_t plane = first; plane < last; ++plane) {
+            prefetch_ = Prefetch{};
+            if (plane + 1 < last) look_ahead(plane + 1);
+            one_plane(plane / task_.channels, plane % task_.channels);
+        }
+    }
+
+  private:
+    const CombineTask& task_;
+    const Plane<T>& plane_;
+    Gains<T> gains_;
+    V *panels_[kTerms] = {}, *lines_[kTerms] = {};
+    V *scratch_, *noise_line_;
+    T *staged_, *result_, *noise_;
+    Prefetch prefetch_;
+
+    // While this plane's rows are worked on, the next plane's images come into the cache.
+    void look_ahead(std::int64_t plane) {
+        const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, bytes = area * sizeof(Storage);
+        const int blocks = plane_.padded_height / L;
+        for (const Image& image : task_.term)
+            if (image.data && image.stride[3] == 1 && image.stride[2] == plane_.W)
+                prefetch_.read(plane_of<Storage>(image, plane / task_.channels, plane % task_.channels), bytes, blocks);
+        prefetch_.write(static_cast<Storage*>(task_.out) + (plane - 1) * area, bytes, blocks);
     }
 
     void one_plane(std::int64_t b, std::int64_t c) {
@@ -55,79 +88,86 @@ class Combine {
         emit(plane_, result, out);
     }
 
-  private:
-    const CombineTask& task_;
-    const Plane<T>& plane_;
-    Gains<T> gains_;
-    V* panels_[kTerms] = {};
-    V *line_, *spectrum_, *sum_, *scratch_, *noise_line_;
-    T *staged_, *result_, *noise_;
-
     // The terms that need transforms, to `sum`; false where there is none.
     bool spectral_part(const Gain<T>* gain, std::int64_t b, std::int64_t c, const T* noise, T* sum, std::ptrdiff_t row_stride) {
-        int terms = 0, only = 0;
+        const Gain<T>* gains[kTerms];
+        V* panels[kTerms];
+        int terms = 0;
         for (int i = 0; i < kTerms; ++i) {
             if (!task_.term[i].data || gain[i].form < Form::kSeparable) continue;
             const StagedPlane<T> image = stage<T, Storage>(plane_, task_.term[i], b, c, staged_);
+            if (only_one_separable(gain) && !gain[i].flat_row &&
+                square_filter(plane_, image, gain[i].row, gain[i].column, prefetch_, sum, row_stride, panels_[i]))
+                return true;
             plane_.forward_columns(image.data, image.row_stride, panels_[i], scratch_);
-            only = i;
-            ++terms;
+            gains[terms] = &gain[i];
+            panels[terms++] = panels_[i];
         }
         if (terms == 0 && !noise) return false;
-        V* panels = panels_[only];
-        const bool short_path =
-            terms == 1 && !noise && gain[only].form == Form::kSeparable && !gain[only].flat_row && plane_.rows.has_filter();
-        for (int h = 0; h < plane_.padded_height; h += L) {
-            if (short_path) {
-                plane_.load_rows(panels, h, line_);
-                plane_.rows.filter(line_, load(gain[only].row + h), gain[only].column);
-            } else {
-                bool first = true;
-                for (int i = 0; i < kTerms; ++i) {
-                    if (!task_.term[i].data || gain[i].form < Form::kSeparable) continue;
-                    plane_.load_rows(panels_[i], h, line_);
-                    plane_.rows.forward(reinterpret_cast<const T*>(line_), L, first ? sum_ : spectrum_, scratch_);
-                    weigh(gain[i], h, first ? sum_ : spectrum_, first);
-                    first = false;
-                }
-                if (noise) add_noise(gain[2], noise, h, first);
-                plane_.rows.inverse(sum_, reinterpret_cast<T*>(line_), L, scratch_);
-            }
-            plane_.store_rows(line_, panels, h);
+        if (terms == 0) {  // noise alone: beside an image of zeros
+            std::fill_n(panels_[0], plane_.panel_vectors(), V{});
+            gains[terms] = &gain[2];
+            panels[terms++] = panels_[0];
         }
-        plane_.inverse_columns(panels, sum, row_stride, scratch_);
+        switch (terms) {
+            case 1:
+                if (gains[0]->form == Form::kSeparable) {
+                    separable_rows(*gains[0], panels);
+                } else {
+                    map_rows<1>(gains, panels, gain[2], noise);
+                }
+                break;
+            case 2: map_rows<2>(gains, panels, gain[2], noise); break;
+            default: map_rows<3>(gains, panels, gain[2], noise); break;
+        }
+        plane_.inverse_columns(panels[0], sum, row_stride, scratch_);
         return true;
     }
 
-    // sum_ = gain . spectrum for the first term, sum_ += gain . spectrum for the others.
-    void weigh(const Gain<T>& gain, int h, const V* spectrum, bool first) {
-        const auto apply = [&](auto gain_at) {
-            if (first) {
-                for (int w = 0; w < plane_.W; ++w) sum_[w] = spectrum[w] * gain_at(w);
-            } else {
-                for (int w = 0; w < plane_.W; ++w) sum_[w] += spectrum[w] * gain_at(w);
+    static bool only_one_separable(const Gain<T>* gain) {
+        return gain[0].form == Form::kSeparable && gain[1].form == Form::kNone && gain[2].form != Form::kMap;
+    }
+
+    void separable_rows(const Gain<T>& gain, V* const* panels) {
+        if (gain.flat_row) {
+            rows<1>(panels, [&](int h) {
+                return FlooredMix<T>{load(gain.row + h), load(gain.flat_row + h), gain.column, gain.flat_column};
+            });
+        } else if (plane_.rows.has_filter()) {
+            for (int h = 0; h < plane_.padded_height; h += L) {
+                plane_.load_rows(panels[0], h, lines_[0]);
+                prefetch_.next();
+                plane_.rows.filter(lines_[0], load(gain.row + h), gain.column);
+                plane_.store_rows(lines_[0], panels[0], h);
             }
-        };
-        if (gain.form == Form::kMap) {
-            const V* map = gain.map + static_cast<std::int64_t>(h / L) * plane_.W;
-            apply([=](int w) { return map[w]; });
-        } else if (gain.flat_row) {
-            const V row = load(gain.row + h), flat = load(gain.flat_row + h);
-            apply([&, row, flat](int w) { return row * gain.column[w] + flat * gain.flat_column[w]; });
         } else {
-            const V row = load(gain.row + h);
-            apply([&, row](int w) { return row * gain.column[w]; });
+            rows<1>(panels, [&](int h) { return SeparableMix<T>{load(gain.row + h), gain.column}; });
         }
     }
 
-    // Noise is in natural frequency order, so that its numbers do not depend on how the transform is factored.
-    void add_noise(const Gain<T>& gain, const T* noise, int h, bool first) {
-        plane_.gather_rows(noise, plane_.W, h, noise_line_);
-        const V* map = gain.map + static_cast<std::int64_t>(h / L) * plane_.W;
-        const std::int32_t* frequency = plane_.rows.plan.frequency;
-        for (int w = 0; w < plane_.W; ++w) {
-            const V term = map[w] * noise_line_[frequency[w]];
-            sum_[w] = first ? term : sum_[w] + term;
+    template <int Terms>
+    void map_rows(const Gain<T>* const* gains, V* const* panels, const Gain<T>& noise_gain, const T* noise) {
+        const auto maps = [&](int h) {
+            MapMix<T, Terms> mix;
+            for (int i = 0; i < Terms; ++i) mix.map[i] = gains[i]->map + static_cast<std::int64_t>(h / L) * plane_.W;
+            return mix;
+        };
+        if (!noise) return rows<Terms>(panels, maps);
+        rows<Terms>(panels, [&](int h) {
+            plane_.gather_rows(noise, plane_.W, h, noise_line_);
+            return NoisyMix<T, Terms>{maps(h), noise_gain.map + static_cast<std::int64_t>(h / L) * plane_.W, noise_line_,
+                                      plane_.rows.plan.frequency};
+        });
+    }
+
+    // The rows of all panels through the transform, mix_at(h) and the inverse, to panels[0].
+    template <int Terms, class MixAt>
+    void rows(V* const* panels, MixAt mix_at) {
+        for (int h = 0; h < plane_.padded_height; h += L) {
+            for (int i = 0; i < Terms; ++i) plane_.load_rows(panels[i], h, lines_[i]);
+            prefetch_.next();
+            plane_.rows.template combine<Terms>(lines_, scratch_, mix_at(h));
+            plane_.store_rows(lines_[0], panels[0], h);
         }
     }
 

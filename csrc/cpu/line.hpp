@@ -16,8 +16,29 @@ struct Leaf {
     void (*dct2)(const T* x, std::ptrdiff_t stride, Vec<T>* y);
     void (*dct3)(const Vec<T>* x, T* y, std::ptrdiff_t stride);
     void (*dct4)(const Vec<T>* x, Vec<T>* y);
+    // The same on buffers, with addresses that are literals in the code.
+    void (*buffer_dct2)(const Vec<T>* x, Vec<T>* y);
+    void (*buffer_dct3)(const Vec<T>* x, Vec<T>* y);
     // x <- C3 (row_gain column_gain[k] C2 x): the whole middle stage of a short line in one function
     void (*filter)(Vec<T>* x, Vec<T> row_gain, const T* column_gain);
+};
+
+// Views (core/codelets.hpp) of vectors in memory: neighbouring, or `stride` elements apart.
+template <class T>
+struct Strided {
+    T* data;
+    std::ptrdiff_t stride;
+    SOFTDIFF_INLINE auto operator[](int i) const { return load(data + i * stride); }
+    SOFTDIFF_INLINE void put(int i, Vec<std::remove_const_t<T>> value) const { store(data + i * stride, value); }
+};
+
+// Takes value k weighted by row_gain column_gain[k].
+template <class T>
+struct Weighted {
+    Vec<T>* data;
+    Vec<T> row_gain;
+    const T* column_gain;
+    SOFTDIFF_INLINE void put(int k, Vec<T> value) const { data[k] = value * (row_gain * column_gain[k]); }
 };
 
 template <class T, int N>
@@ -26,47 +47,20 @@ struct CodeletLeaf {
     using Code = Codelet<V, T, N>;
 
     static void dct2(const T* x, std::ptrdiff_t stride, V* __restrict y) {
-        V in[N], out[N];
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) in[i] = load(x + i * stride);
-        Code::dct2(in, out);
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) y[i] = out[i];
+        Code::dct2(Strided<const T>{x, stride}, Values<V>{y});
     }
     static void dct3(const V* x, T* __restrict y, std::ptrdiff_t stride) {
-        V in[N], out[N];
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) in[i] = x[i];
-        Code::dct3(in, out);
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) store(y + i * stride, out[i]);
+        Code::dct3(Values<const V>{x}, Strided<T>{y, stride});
     }
-    static void dct4(const V* x, V* __restrict y) {
-        V in[N], out[N];
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) in[i] = x[i];
-        Code::dct4(in, out);
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) y[i] = out[i];
-    }
+    static void dct4(const V* x, V* __restrict y) { Code::dct4(Values<const V>{x}, Values<V>{y}); }
+    static void buffer_dct2(const V* x, V* __restrict y) { Code::dct2(Values<const V>{x}, Values<V>{y}); }
+    static void buffer_dct3(const V* x, V* __restrict y) { Code::dct3(Values<const V>{x}, Values<V>{y}); }
     static void filter(V* __restrict x, V row_gain, const T* __restrict column_gain) {
         V middle[N];
-        {
-            V in[N], out[N];
-            SOFTDIFF_UNROLL
-            for (int i = 0; i < N; ++i) in[i] = x[i];
-            Code::dct2(in, out);
-            SOFTDIFF_UNROLL
-            for (int i = 0; i < N; ++i) middle[i] = out[i] * (row_gain * column_gain[i]);
-        }
+        Code::dct2(Values<V>{x}, Weighted<T>{middle, row_gain, column_gain});
         // Keeps the compiler from mixing the two transforms: more live values than registers.
         asm volatile("" : : "r"(middle) : "memory");
-        V in[N], out[N];
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) in[i] = middle[i];
-        Code::dct3(in, out);
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) x[i] = out[i];
+        Code::dct3(Values<V>{middle}, Values<V>{x});
     }
 };
 
@@ -74,9 +68,9 @@ template <class T, int N>
 constexpr Leaf<T> make_leaf() {
     if constexpr (has_codelet(N)) {
         using L = CodeletLeaf<T, N>;
-        return {L::dct2, L::dct3, L::dct4, L::filter};
+        return {L::dct2, L::dct3, L::dct4, L::buffer_dct2, L::buffer_dct3, L::filter};
     } else {
-        return {nullptr, nullptr, nullptr, nullptr};
+        return {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
     }
 }
 
@@ -113,8 +107,10 @@ inline void matvec(const T* matrix, int rows, int columns, const Vec<T>* __restr
     }
 }
 
+constexpr int kMaxTerms = 3;  // lines that Line::combine adds up
+
 // Scratch that a Line needs, in vectors.
-inline std::int64_t line_scratch(int size) { return 2 * static_cast<std::int64_t>(size) + 4 * kMatvecBlock; }
+inline std::int64_t line_scratch(int size) { return (2 * kMaxTerms + 2) * static_cast<std::int64_t>(size) + 4 * kMatvecBlock; }
 
 template <class T>
 class Line {
@@ -137,11 +133,7 @@ class Line {
         for (int slot = 0; slot < plan.radix; ++slot) {
             const V* in = scratch + slot * plan.leaf;
             V* out = y + slot * plan.leaf;
-            if (slot_is_dct4(false, plan.radix, slot)) {
-                leaf_dct4(in, out, scratch + plan.size);
-            } else {
-                leaf_dct2(reinterpret_cast<const T*>(in), kLanes<T>, out, scratch + plan.size);
-            }
+            leaf_forward(slot, in, out, scratch + plan.size);
         }
         for (int i = 0; i < plan.butterflies; ++i) butterfly(y, i);
     }
@@ -156,11 +148,7 @@ class Line {
         for (int slot = 0; slot < plan.radix; ++slot) {
             const V* in = y + slot * plan.leaf;
             V* out = scratch + slot * plan.leaf;
-            if (slot_is_dct4(false, plan.radix, slot)) {
-                leaf_dct4(in, out, scratch + plan.size);
-            } else {
-                leaf_dct3(in, reinterpret_cast<T*>(out), kLanes<T>, scratch + plan.size);
-            }
+            leaf_inverse(slot, in, out, scratch + plan.size);
         }
         join(scratch, x, stride);
     }
@@ -168,8 +156,95 @@ class Line {
     // x <- C3 (row_gain column_gain C2 x) on a buffer of vectors.
     void filter(V* x, V row_gain, const T* column_gain) const { leaf_.filter(x, row_gain, column_gain); }
 
+    // line[0] <- C3 mix(C2 line[0], C2 line[1], ...) on buffers of vectors; mix(k, values) makes output k of the plan's order
+    // from the `Terms` values there. From the leaves of one pair of slots to the leaves back, all stays in a few kilobytes.
+    template <int Terms, class Mix>
+    void combine(V* const* line, V* scratch, Mix mix) const {
+        const std::int64_t n = plan.leaf;
+        if (plan.pairs == 0) return combine_whole<Terms>(line, scratch, mix);
+        V* slots[Terms];
+        for (int i = 0; i < Terms; ++i) {
+            slots[i] = plan.radix == 1 ? line[i] : scratch + static_cast<std::int64_t>(i) * plan.size;
+            if (plan.radix > 1) split(reinterpret_cast<const T*>(line[i]), kLanes<T>, slots[i]);
+        }
+        V* buffers = scratch + static_cast<std::int64_t>(Terms) * plan.size;
+        V* leaf_scratch = buffers + 2 * Terms * n;
+        for (int p = 0; p < plan.pairs; ++p) {
+            const SlotPair pair = plan.pair[p];
+            V *a[Terms], *b[Terms];
+            for (int i = 0; i < Terms; ++i) {
+                a[i] = buffers + 2 * i * n;
+                b[i] = a[i] + n;
+                leaf_forward(pair.first, slots[i] + pair.first * n, a[i], leaf_scratch);
+                if (pair.second >= 0) leaf_forward(pair.second, slots[i] + pair.second * n, b[i], leaf_scratch);
+            }
+            mix_pair<Terms>(pair, a, b, mix);
+            leaf_inverse(pair.first, a[0], slots[0] + pair.first * n, leaf_scratch);
+            if (pair.second >= 0) leaf_inverse(pair.second, b[0], slots[0] + pair.second * n, leaf_scratch);
+        }
+        if (plan.radix > 1) join(slots[0], reinterpret_cast<T*>(line[0]), kLanes<T>);
+    }
+
   private:
     Leaf<T> leaf_;
+
+    // The outputs of two slots, or of one, through their butterflies, mix, and the butterflies back; to a[0] and b[0].
+    template <int Terms, class Mix>
+    SOFTDIFF_INLINE void mix_pair(SlotPair pair, V* const* a, V* const* b, Mix mix) const {
+        const int n = plan.leaf, first = pair.first * n, second = pair.second * n;
+        V u[Terms], v[Terms];
+        const auto mix_one = [&](V* const* buffer, int slot, int k) {
+            for (int i = 0; i < Terms; ++i) u[i] = buffer[i][k];
+            buffer[0][k] = mix(slot + k, u);
+        };
+        if (pair.second < 0) {
+            for (int k = 0; k < n; ++k) mix_one(a, first, k);
+            return;
+        }
+        if (pair.mirror == n) {
+            mix_one(a, first, 0);
+            mix_one(b, second, 0);
+        }
+        for (int k = pair.mirror == n ? 1 : 0; k < n; ++k) {
+            const int mirrored = pair.mirror - k;
+            for (int i = 0; i < Terms; ++i) {
+                u[i] = a[i][k] + b[i][mirrored];
+                v[i] = a[i][k] - b[i][mirrored];
+            }
+            const V sum = mix(first + k, u), difference = mix(second + mirrored, v);
+            a[0][k] = sum + difference;
+            b[0][mirrored] = sum - difference;
+        }
+    }
+
+    // The same as `combine` where butterflies build on butterflies.
+    template <int Terms, class Mix>
+    void combine_whole(V* const* line, V* scratch, Mix mix) const {
+        V* spectrum[Terms];
+        V* rest = scratch + static_cast<std::int64_t>(Terms) * plan.size;
+        for (int i = 0; i < Terms; ++i) {
+            spectrum[i] = scratch + static_cast<std::int64_t>(i) * plan.size;
+            forward(reinterpret_cast<const T*>(line[i]), kLanes<T>, spectrum[i], rest);
+        }
+        for (int k = 0; k < plan.size; ++k) {
+            V values[Terms];
+            for (int i = 0; i < Terms; ++i) values[i] = spectrum[i][k];
+            spectrum[0][k] = mix(k, values);
+        }
+        inverse(spectrum[0], reinterpret_cast<T*>(line[0]), kLanes<T>, rest);
+    }
+
+    // C2 or C4 of one slot, as the recursion wants it, and back.
+    void leaf_forward(int slot, const V* x, V* y, V* scratch) const {
+        if (slot_is_dct4(false, plan.radix, slot)) return leaf_dct4(x, y, scratch);
+        if (plan.codelet) return leaf_.buffer_dct2(x, y);
+        leaf_dct2(reinterpret_cast<const T*>(x), kLanes<T>, y, scratch);
+    }
+    void leaf_inverse(int slot, const V* x, V* y, V* scratch) const {
+        if (slot_is_dct4(false, plan.radix, slot)) return leaf_dct4(x, y, scratch);
+        if (plan.codelet) return leaf_.buffer_dct3(x, y);
+        leaf_dct3(x, reinterpret_cast<T*>(y), kLanes<T>, scratch);
+    }
 
     void butterfly(V* y, int i) const {
         V& a = y[plan.butterfly[2 * i]];

@@ -43,7 +43,7 @@ void for_each_range(std::int64_t count, std::int64_t work, int threads, std::siz
     if (out_of_memory) throw std::bad_alloc();
 }
 
-// Kernel(task, plane, arena).one_plane(b, c) for every plane of the task, a Kernel for each thread. The kernel's constructor
+// Kernel(task, plane, arena).run(first, last) over the planes of the task, a Kernel for each thread. The kernel's constructor
 // says what scratch it needs: it is called once with an arena that only adds up.
 template <class Kernel, class Plane, class Task>
 void for_each_plane(const Task& task) {
@@ -54,7 +54,7 @@ void for_each_plane(const Task& task) {
     for_each_range(planes, planes * task.height * task.width, task.threads, needed.used(),
                    [&](Arena& arena, std::int64_t first, std::int64_t last) {
                        Kernel kernel(task, plane, arena);
-                       for (std::int64_t i = first; i < last; ++i) kernel.one_plane(i / task.channels, i % task.channels);
+                       kernel.run(first, last);
                    });
 }
 

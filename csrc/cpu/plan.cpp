@@ -37,6 +37,7 @@ struct PlanStorage {
     std::vector<T> factors, even, odd, even_transposed, odd_transposed, dct4, weight, root_weight;
     std::vector<double> eigenvalue;
     std::vector<std::int32_t> butterfly, frequency, position;
+    std::vector<SlotPair> pair;
 
     explicit PlanStorage(int size) {
         int leaf = size, radix = 1;
@@ -50,6 +51,7 @@ struct PlanStorage {
         plan.codelet = has_codelet(leaf);
         for (int i = 0; i < leaf; ++i) add_factors(false, radix, i);
         position = build_outputs(false, radix, 0);
+        build_pairs();
         frequency.resize(size);
         for (int k = 0; k < size; ++k) frequency[position[k]] = k;
         if (!plan.codelet) build_dense();
@@ -57,6 +59,8 @@ struct PlanStorage {
         plan.factors = factors.data();
         plan.butterflies = static_cast<int>(butterfly.size() / 2);
         plan.butterfly = butterfly.data();
+        plan.pairs = static_cast<int>(pair.size());
+        plan.pair = pair.data();
         plan.frequency = frequency.data();
         plan.position = position.data();
         plan.even = even.data();
@@ -111,6 +115,24 @@ struct PlanStorage {
             butterfly.push_back(high[half - k]);
         }
         return at;
+    }
+
+    // Groups the slots by their butterflies, which the recursion makes between whole slots; none where it does so twice.
+    void build_pairs() {
+        const int n = plan.leaf;
+        std::vector<SlotPair> of_slot(plan.radix, SlotPair{-1, -1, 0});
+        std::vector<bool> touched(plan.size, false);
+        for (std::size_t i = 0; i < butterfly.size(); i += 2) {
+            const std::int32_t a = butterfly[i], b = butterfly[i + 1];
+            if (touched[a] || touched[b]) return;
+            touched[a] = touched[b] = true;
+            of_slot[a / n] = {a / n, b / n, a % n + b % n};
+            of_slot[b / n].first = -2;
+        }
+        for (int slot = 0; slot < plan.radix; ++slot) {
+            if (of_slot[slot].first == -1) of_slot[slot].first = slot;
+            if (of_slot[slot].first == slot) pair.push_back(of_slot[slot]);
+        }
     }
 
     // Symmetric split of C2: the even outputs see sums of mirrored inputs, the odd ones differences (core/codelets.hpp).

@@ -12,6 +12,12 @@ constexpr int kMaxLeaf = 32;
 // Leaves that exist as straight-line code (core/codelets.hpp); others are dense matrices.
 constexpr bool has_codelet(int n) { return n >= 1 && (n <= 16 || (n <= kMaxLeaf && n % 2 == 0)); }
 
+// Slots whose outputs meet in butterflies: output k of slot `first` and output mirror - k of slot `second`. A slot without
+// butterflies has second = -1.
+struct SlotPair {
+    std::int32_t first, second, mirror;
+};
+
 template <class T>
 struct LinePlan {
     int size;
@@ -21,6 +27,8 @@ struct LinePlan {
     const T* factors;               // [leaf][rotations per position][4], in order of use (core/radix.hpp)
     int butterflies;                // pairs of outputs to add and subtract after the leaves, in order
     const std::int32_t* butterfly;  // [butterflies][2]
+    int pairs;                      // 0 where some output meets more than one butterfly (radix 16 and up)
+    const SlotPair* pair;           // [pairs]: every slot is in one
     const std::int32_t* frequency;  // [size]: the frequency that each output holds
     const std::int32_t* position;   // [size]: where each frequency is; the inverse of `frequency`
     const T* even;                  // dense leaf: even outputs of C2, packed for matvec

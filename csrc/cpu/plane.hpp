@@ -16,6 +16,17 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
+// kLanes vectors, transposed.
+template <class T>
+SOFTDIFF_INLINE void transpose_block(const Vec<T>* from, Vec<T>* to) {
+    Vec<T> block[kLanes<T>];
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < kLanes<T>; ++i) block[i] = from[i];
+    transpose<T>(block);
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < kLanes<T>; ++i) to[i] = block[i];
+}
+
 template <class T>
 class Plane {
   public:
@@ -58,11 +69,11 @@ class Plane {
     // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
     void load_rows(const V* panel, int h, V* line) const {
         for (int j = 0; j < panels; ++j)
-            transpose_block(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j));
+            transpose_block<T>(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j));
     }
     void store_rows(const V* line, V* panel, int h) const {
         for (int j = 0; j < panels; ++j)
-            transpose_block(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h);
+            transpose_block<T>(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h);
     }
 
     // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line
@@ -88,15 +99,6 @@ class Plane {
         }
     }
 
-  private:
-    static void transpose_block(const V* from, V* to) {
-        V block[L];
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < L; ++i) block[i] = from[i];
-        transpose<T>(block);
-        SOFTDIFF_UNROLL
-        for (int i = 0; i < L; ++i) to[i] = block[i];
-    }
 };
 
 // ---- between the user's tensors and planes of T ----------------------------------------------------------------------------

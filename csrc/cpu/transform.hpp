@@ -27,6 +27,16 @@ class PlaneTransform {
             for (int h = 0; h < plane.padded_height; ++h) root_row_[h] = h < plane.H ? plane.columns.plan.root_weight[h] : T(0);
     }
 
+    void run(std::int64_t first, std::int64_t last) {
+        for (std::int64_t plane = first; plane < last; ++plane) one_plane(plane / task_.channels, plane % task_.channels);
+    }
+
+  private:
+    const TransformTask& task_;
+    const Plane<T>& plane_;
+    V *panel_, *line_, *spectrum_, *scratch_;
+    T *staged_, *result_, *root_row_;
+
     void one_plane(std::int64_t b, std::int64_t c) {
         Storage* out =
             static_cast<Storage*>(task_.out) + (b * task_.channels + c) * static_cast<std::int64_t>(plane_.H) * plane_.W;
@@ -53,12 +63,6 @@ class PlaneTransform {
         if (task_.inverse) plane_.inverse_columns(panel_, to, result.row_stride, scratch_);
         emit(plane_, result, out);
     }
-
-  private:
-    const TransformTask& task_;
-    const Plane<T>& plane_;
-    V *panel_, *line_, *spectrum_, *scratch_;
-    T *staged_, *result_, *root_row_;
 };
 
 // The same over the last dimension only: `height` independent rows, kLanes at a time.
