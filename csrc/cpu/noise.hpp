@@ -49,13 +49,13 @@ namespace detail {
 // multiplications.
 SOFTDIFF_INLINE Vec<std::uint64_t> multiply_words(Vec<std::uint64_t> a, std::uint32_t b) {
 #if defined(__AVX512F__)
-    return (Vec<std::uint64_t>)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(b));
+    return bit_cast<Vec<std::uint64_t>>(_mm512_mul_epu32(bit_cast<__m512i>(a), _mm512_set1_epi64(b)));
 #elif defined(__AVX2__)
-    return (Vec<std::uint64_t>)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
+    return bit_cast<Vec<std::uint64_t>>(_mm256_mul_epu32(bit_cast<__m256i>(a), _mm256_set1_epi64x(b)));
 #elif defined(__SSE2__)
-    return (Vec<std::uint64_t>)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(b));
+    return bit_cast<Vec<std::uint64_t>>(_mm_mul_epu32(bit_cast<__m128i>(a), _mm_set1_epi64x(b)));
 #elif defined(__ARM_NEON)
-    return (Vec<std::uint64_t>)vmull_u32(vmovn_u64((uint64x2_t)a), vdup_n_u32(b));
+    return bit_cast<Vec<std::uint64_t>>(vmull_u32(vmovn_u64(bit_cast<uint64x2_t>(a)), vdup_n_u32(b)));
 #else
     return (a & 0xFFFFFFFFU) * b;
 #endif
@@ -66,7 +66,8 @@ template <int... I>
 SOFTDIFF_INLINE Vec<std::uint32_t> interleave_words(Vec<std::uint64_t> a, Vec<std::uint64_t> b,
                                                     std::integer_sequence<int, I...>) {
     using Words = Vec<std::uint32_t>;
-    return __builtin_shufflevector((Words)a, (Words)b, (I % 2 == 0 ? I : I - 1 + static_cast<int>(sizeof...(I)))...);
+    return __builtin_shufflevector(bit_cast<Words>(a), bit_cast<Words>(b),
+                                   (I % 2 == 0 ? I : I - 1 + static_cast<int>(sizeof...(I)))...);
 }
 
 // kLanes<T> words as the unsigned numbers of Lanes<Vec<T>>.
