@@ -1,6 +1,8 @@
 # make demo    set up and run the digits demo: pictures and numbers in out/demo (under 8 minutes on 2 CPU cores)
 # make test    set up and run the whole test suite
 # make lint    the linters: ruff, mypy, clang-format, clang-tidy (what the CI runs before the tests)
+# make cross-check   the CPU kernels for aarch64 (NEON): compiled without a warning, run under qemu; needs the Debian packages
+#                    g++-aarch64-linux-gnu and, to run them, qemu-user-static
 # make venv    only set up: .venv with the package, the training extra and the development tools
 # make clean   remove .venv, build products and caches; out/ and runs/ stay
 #
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 # what an installed package is made of: when one of these changes, the next target installs again
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc softdiff_ext -type f -not -name '*.pyc' -not -name '*.so')
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test lint cross-check venv clean
 
 demo: $(VENV)/.installed-train
 	@echo "== demo: train both processes on the digit scans, sample, measure -> out/demo"
@@ -24,6 +26,9 @@ test: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	BIN=$(BIN) .ci/lint
+
+cross-check:
+	python_tests/native/cross_check.sh build/cross
 
 venv: $(VENV)/.installed-dev
 

@@ -1,7 +1,10 @@
 // Counter-based standard normal numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and
 // Box-Muller. Element 64 b + 16 k + l of a tensor is word k of counter 16 b + l, so 16 neighbouring lanes or CUDA threads make
-// 64 neighbouring numbers, whatever the thread count. Everything is branch-free so that compilers vectorise loops over
-// counters.
+// 64 neighbouring numbers, whatever the thread count. Words 0, 1 and words 2, 3 are the two pairs (radius, angle) of
+// Box-Muller, cosine first.
+//
+// Branch-free, no division in float32, no library call but sqrt, and written for any type `F` of floating-point numbers:
+// float or double in a CUDA thread, a vector of them on the CPU. Lanes<F> names what F needs.
 #pragma once
 
 #include <cmath>
@@ -16,100 +19,210 @@ inline namespace SOFTDIFF_ISA {
 constexpr int kNormalLanes = 16;
 constexpr int kNormalBlock = 4 * kNormalLanes;
 
-struct PhiloxWords {
-    std::uint32_t word[4];
+constexpr int kPhiloxRounds = 10;
+constexpr std::uint32_t kPhiloxMultiplier0 = 0xD2511F53U, kPhiloxMultiplier1 = 0xCD9E8D57U;
+
+// The key of each round.
+struct PhiloxKeys {
+    std::uint64_t key0[kPhiloxRounds], key1[kPhiloxRounds];
 };
 
-// The words live in 64-bit variables whose upper halves are left dirty: the multiplications need 64 bits anyway, and a
-// vectorised loop over counters then has no lanes to move between widths.
-SOFTDIFF_INLINE PhiloxWords philox(std::uint64_t counter, std::uint64_t seed) {
-    constexpr std::uint32_t kMultiplier0 = 0xD2511F53U, kMultiplier1 = 0xCD9E8D57U;
+SOFTDIFF_INLINE PhiloxKeys philox_keys(std::uint64_t seed) {
     constexpr std::uint32_t kWeyl0 = 0x9E3779B9U, kWeyl1 = 0xBB67AE85U;
-    std::uint64_t c0 = counter, c1 = counter >> 32, c2 = 0, c3 = 0;
-    auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
+    PhiloxKeys keys{};
     SOFTDIFF_UNROLL
-    for (int round = 0; round < 10; ++round) {
-        const std::uint64_t a = static_cast<std::uint64_t>(static_cast<std::uint32_t>(c0)) * kMultiplier0;
-        const std::uint64_t b = static_cast<std::uint64_t>(static_cast<std::uint32_t>(c2)) * kMultiplier1;
-        c0 = (b >> 32) ^ c1 ^ key0;
-        c1 = b;
-        c2 = (a >> 32) ^ c3 ^ key1;
-        c3 = a;
-        key0 += kWeyl0;
-        key1 += kWeyl1;
+    for (int round = 0; round < kPhiloxRounds; ++round) {
+        const auto step = static_cast<std::uint32_t>(round);
+        keys.key0[round] = static_cast<std::uint32_t>(seed) + step * kWeyl0;
+        keys.key1[round] = static_cast<std::uint32_t>(seed >> 32) + step * kWeyl1;
     }
-    return {{static_cast<std::uint32_t>(c0), static_cast<std::uint32_t>(c1), static_cast<std::uint32_t>(c2),
-             static_cast<std::uint32_t>(c3)}};
+    return keys;
 }
 
-// word + 1/2 in float32. By halves, because most instruction sets convert signed integers only.
-SOFTDIFF_INLINE float to_float(std::uint32_t word) {
-    return static_cast<float>(static_cast<std::int32_t>(word >> 16)) * 65536.0F +
-           (static_cast<float>(static_cast<std::int32_t>(word & 0xFFFFU)) + 0.5F);
+// U: std::uint64_t or a vector of them. Only the lower halves are Philox's words; the upper halves are left dirty, which saves
+// masking and, in vectors, moving lanes between widths.
+template <class U>
+struct PhiloxState {
+    U word[4];
+};
+
+// multiply(U, std::uint32_t): the 64-bit product of the lower half and a word.
+template <class U, class Multiply>
+SOFTDIFF_INLINE PhiloxState<U> philox_round(const PhiloxState<U>& state, std::uint64_t key0, std::uint64_t key1,
+                                            Multiply multiply) {
+    const U a = multiply(state.word[0], kPhiloxMultiplier0), b = multiply(state.word[2], kPhiloxMultiplier1);
+    return {{(b >> 32) ^ state.word[1] ^ key0, b, (a >> 32) ^ state.word[3] ^ key1, a}};
 }
 
-// -log((word + 1/2) 2^-32) in float32, accurate for numbers near 1 too, where log is small.
-SOFTDIFF_INLINE float negative_log_uniform(std::uint32_t word) {
-    constexpr float kTwoToMinus32 = 2.3283064365386963e-10F, kLn2 = 0.693147180559945F;
-    const float uniform = to_float(word) * kTwoToMinus32;
-    const float complement = to_float(~word) * kTwoToMinus32;
-    // u = m 2^e with m in [2/3, 4/3); log u = e ln 2 + log1p(m - 1).
-    std::uint32_t bits;
-    std::memcpy(&bits, &uniform, sizeof bits);
-    const std::uint32_t shifted = bits - 0x3F2AAAABU;
-    const std::int32_t exponent = static_cast<std::int32_t>(shifted) >> 23;
-    const std::uint32_t mantissa_bits = (shifted & 0x007FFFFFU) + 0x3F2AAAABU;
-    float mantissa;
-    std::memcpy(&mantissa, &mantissa_bits, sizeof mantissa);
-    const bool near_one = complement < 0.25F;
-    const float f = near_one ? -complement : mantissa - 1.0F;
-    const float e = near_one ? 0.0F : static_cast<float>(exponent);
-    // log1p(f) on [-1/3, 1/3] by the atanh series: log1p(f) = 2 atanh(g), g = f / (2 + f), |g| <= 1/5.
-    const float g = f / (2.0F + f);
-    const float g2 = g * g;
-    const float series =
-        g * (2.0F + g2 * (0.6666666667F + g2 * (0.4F + g2 * (0.2857142857F + g2 * (0.2222222222F + g2 * 0.1818181818F)))));
-    return -(e * kLn2 + series);
+SOFTDIFF_INLINE PhiloxState<std::uint64_t> philox(std::uint64_t counter, const PhiloxKeys& keys) {
+    PhiloxState<std::uint64_t> state{{counter, counter >> 32, 0, 0}};
+    SOFTDIFF_UNROLL
+    for (int round = 0; round < kPhiloxRounds; ++round)
+        state = philox_round(state, keys.key0[round], keys.key1[round], [](std::uint64_t word, std::uint32_t multiplier) {
+            return static_cast<std::uint64_t>(static_cast<std::uint32_t>(word)) * multiplier;
+        });
+    return state;
 }
 
+template <class F>
+struct Lanes;
+
+template <>
+struct Lanes<float> {
+    using Scalar = float;
+    using Unsigned = std::uint32_t;  // a word
+    using Signed = std::int32_t;
+    static SOFTDIFF_INLINE float convert(Signed value) { return static_cast<float>(value); }
+    static SOFTDIFF_INLINE float root(float value) { return sqrtf(value); }
+};
+
+template <>
+struct Lanes<double> {
+    using Scalar = double;
+    using Unsigned = std::uint64_t;  // a word, upper half 0
+    using Signed = std::int64_t;
+    static SOFTDIFF_INLINE double root(double value) { return sqrt(value); }
+};
+
+namespace detail {
+
+template <class To, class From>
+SOFTDIFF_INLINE To bit_cast(From from) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    std::memcpy(&to, &from, sizeof to);
+    return to;
+}
+
+// first + x (second + x (...)).
+template <class F, class Scalar>
+SOFTDIFF_INLINE F polynomial(F x, Scalar first, Scalar second) {
+    return x * second + first;
+}
+template <class F, class Scalar, class... Rest>
+SOFTDIFF_INLINE F polynomial(F x, Scalar first, Scalar second, Rest... rest) {
+    return x * polynomial(x, second, rest...) + first;
+}
+
+// An integer below 2^52, plus 2^52, as double.
+template <class F>
+SOFTDIFF_INLINE F plus_two_to_52(typename Lanes<F>::Unsigned value) {
+    return bit_cast<F>(value | 0x4330000000000000U);
+}
+constexpr double kTwoTo52 = 4503599627370496.0;
+
+// What follows are the minimax polynomials of the intervals used (Remez exchange, relative error); "error" is theirs, before
+// rounding.
+
+// -2 log u, u = (word + 1/2) 2^-32, in float32: accurate near u = 1 too, where it is small.
+template <class F>
+SOFTDIFF_INLINE F minus_two_log_float(typename Lanes<F>::Unsigned word) {
+    using L = Lanes<F>;
+    using Signed = typename L::Signed;
+    constexpr float kTwoToMinus32 = 2.3283064365386963e-10F, kMinusTwoLn2 = -1.3862943611198906F;
+    // u = t + base: base is 1 where the top bit is set, so that t has all its digits near either end.
+    const F t = L::convert(bit_cast<Signed>(word)) * kTwoToMinus32 + 0.5F * kTwoToMinus32;
+    const F base = bit_cast<F>((bit_cast<Signed>(word) >> 31) & 0x3F800000);
+    // u = m 2^e with m in [2/3, 4/3); f = m - 1.
+    const Signed shifted = bit_cast<Signed>(t + base) - 0x3F2AAAAB;
+    const F e = L::convert(shifted >> 23);
+    const F scale = bit_cast<F>(0x3F800000 - (shifted & static_cast<std::int32_t>(0xFF800000U)));  // 2^-e
+    const F f = t * scale + (base * scale - 1.0F);
+    // -2 log(1 + f) = -2 f + f^2 q(f), |f| <= 1/3; error 2.6e-8.
+    const F q = polynomial(f, 0.9999987216F, -0.6666639627F, 0.5001563778F, -0.4002233736F, 0.3283192160F, -0.2799161332F,
+                           0.3077707935F, -0.2805272154F);
+    return f * f * q + (e * kMinusTwoLn2 - (f + f));
+}
+
+// The same in double, where (word + 1/2) 2^-32 is exact.
+template <class F>
+SOFTDIFF_INLINE F minus_two_log_double(typename Lanes<F>::Unsigned word) {
+    using Unsigned = typename Lanes<F>::Unsigned;
+    constexpr double kMinusTwoLn2 = -1.3862943611198906;
+    constexpr std::uint64_t kOne = 0x3FF0000000000000U, kTwoThirds = 0x3FE5555555555555U;
+    const F scaled = plus_two_to_52<F>(word) - (kTwoTo52 - 0.5);  // 2^32 u = m 2^(e + 32)
+    const Unsigned shifted = bit_cast<Unsigned>(scaled) + (kOne - kTwoThirds);
+    const F e = plus_two_to_52<F>(shifted >> 52) - (kTwoTo52 + 1023 + 32);
+    const F f = bit_cast<F>((shifted & 0x000FFFFFFFFFFFFFU) + kTwoThirds) - 1.0;
+    // log(1 + f) = 2 atanh(g), g = f / (2 + f), |g| <= 1/5; error 1.5e-17.
+    const F g = f / (f + 2.0), g2 = g * g;
+    const F series = polynomial(g2, 0.6666666666667267945, 0.3999999999617690027, 0.285714293928276401, 0.22222138684689098731,
+                                0.18186349182862306972, 0.15250315968258744788, 0.15367269631378728724);
+    return e * kMinusTwoLn2 - (g * 2.0 + g * g2 * series) * 2.0;
+}
+
+template <class F>
 struct SineCosine {
-    float sine, cosine;
+    F sine, cosine;
 };
 
-// sin and cos of 2 pi (word + 1/2) 2^-32: the two top bits are the quadrant, the rest an angle in [-pi/4, pi/4].
-SOFTDIFF_INLINE SineCosine sine_cosine_turn(std::uint32_t word) {
-    constexpr float kQuarterTurn = 1.5707963267948966F * 9.313225746154785e-10F;  // (pi / 2) 2^-30
-    const std::uint32_t rounded = word + 0x20000000U;                             // quadrants centred on the axes
-    const std::uint32_t quadrant = rounded >> 30;
-    const std::int32_t offset = static_cast<std::int32_t>(rounded & 0x3FFFFFFFU) - 0x20000000;
-    const float x = (static_cast<float>(offset) + 0.5F) * kQuarterTurn;
-    const float x2 = x * x;
-    const float sine = x * (1.0F + x2 * (-0.16666667F + x2 * (8.3333333e-3F + x2 * (-1.98412698e-4F + x2 * 2.7557319e-6F))));
-    const float cosine =
-        1.0F + x2 * (-0.5F + x2 * (4.16666667e-2F + x2 * (-1.38888889e-3F + x2 * (2.4801587e-5F - x2 * 2.7557319e-7F))));
-    const bool swap = (quadrant & 1U) != 0U;
-    const float a = swap ? cosine : sine;
-    const float b = swap ? sine : cosine;
-    return {(quadrant & 2U) != 0U ? -a : a, ((quadrant + 1U) & 2U) != 0U ? -b : b};
+// sin and cos of (quadrant + x / (pi/2)) quarter turns from sin x and cos x. The quadrant is the two top bits of `quadrant`.
+template <class F>
+SOFTDIFF_INLINE SineCosine<F> turn_by_quadrant(F sine, F cosine, typename Lanes<F>::Unsigned quadrant) {
+    using Unsigned = typename Lanes<F>::Unsigned;
+    using Word = typename Lanes<typename Lanes<F>::Scalar>::Unsigned;
+    constexpr int kTopBit = 8 * static_cast<int>(sizeof(Word)) - 1;
+    constexpr Word kSign = Word{1} << kTopBit;
+    const Unsigned odd = quadrant << 1;  // top bit: the two are swapped
+    Unsigned a, b;
+    if constexpr (sizeof(Word) == sizeof(float)) {
+        const auto swap = bit_cast<typename Lanes<F>::Signed>(odd) < 0;
+        a = bit_cast<Unsigned>(swap ? cosine : sine);
+        b = bit_cast<Unsigned>(swap ? sine : cosine);
+    } else {  // by bits: SSE2 has no 64-bit comparison, and GCC would branch
+        const Unsigned difference = (bit_cast<Unsigned>(sine) ^ bit_cast<Unsigned>(cosine)) & (Word{0} - (odd >> kTopBit));
+        a = bit_cast<Unsigned>(sine) ^ difference;
+        b = bit_cast<Unsigned>(cosine) ^ difference;
+    }
+    return {bit_cast<F>(a ^ (quadrant & kSign)), bit_cast<F>(b ^ ((quadrant ^ odd) & kSign))};
 }
 
-template <class T>
+// sin and cos of 2 pi (word + 1/2) 2^-32 in float32: the nearest quarter turn, and an angle x in [-pi/4, pi/4] from it.
+template <class F>
+SOFTDIFF_INLINE SineCosine<F> sine_cosine_float(typename Lanes<F>::Unsigned word) {
+    using L = Lanes<F>;
+    constexpr float kUnit = 1.5707963267948966F * 2.3283064365386963e-10F;  // (pi / 2) 2^-32
+    const F x = L::convert(bit_cast<typename L::Signed>(word << 2)) * kUnit + 2.0F * kUnit;
+    const F x2 = x * x;
+    const F sine = x * x2 * polynomial(x2, -0.1666665461F, 0.008332160762F, -0.0001951528318F) + x;   // error 3.8e-9
+    const F cosine = polynomial(x2, 1.0F, -0.5F, 0.04166664687F, -0.001388736752F, 2.443845159e-5F);  // error 9.5e-11
+    return turn_by_quadrant(sine, cosine, word + 0x20000000U);
+}
+
+// The same in double.
+template <class F>
+SOFTDIFF_INLINE SineCosine<F> sine_cosine_double(typename Lanes<F>::Unsigned word) {
+    constexpr double kUnit = 1.5707963267948966 * 9.313225746154785e-10;  // (pi / 2) 2^-30
+    const auto rounded = word + 0x20000000U;
+    const F x = (plus_two_to_52<F>(rounded & 0x3FFFFFFFU) - (kTwoTo52 + 0x20000000)) * kUnit + 0.5 * kUnit;
+    const F x2 = x * x;
+    const F sine = x * x2 *
+                       polynomial(x2, -0.1666666666666663073, 0.0083333333333221186149, -0.00019841269829589556723,
+                                  2.7557313621391247089e-6, -2.5050747763630582061e-8, 1.5896230198220564492e-10) +
+                   x;  // error 3.6e-18
+    const F cosine = polynomial(x2, 1.0, -0.5, 0.041666666666602257438, -0.0013888888878274374372, 0.00002480158097168753054,
+                                -2.7555567133612594516e-7, 2.0647738025900394412e-9);  // error 7.7e-17
+    return turn_by_quadrant(sine, cosine, rounded << 32);
+}
+
+}  // namespace detail
+
+template <class F>
 struct NormalPair {
-    T first, second;
+    F first, second;
 };
 
-// Box-Muller: two normal numbers from two words.
-template <class T>
-SOFTDIFF_INLINE NormalPair<T> box_muller(std::uint32_t radius_word, std::uint32_t angle_word) {
-    if constexpr (sizeof(T) == sizeof(float)) {
-        const float radius = sqrtf(2.0F * negative_log_uniform(radius_word));
-        const SineCosine turn = sine_cosine_turn(angle_word);
+// Box-Muller: two normal numbers from two words. No word makes an infinity or a NaN; the largest radius is 6.76.
+template <class F>
+SOFTDIFF_INLINE NormalPair<F> box_muller(typename Lanes<F>::Unsigned radius_word, typename Lanes<F>::Unsigned angle_word) {
+    if constexpr (sizeof(typename Lanes<F>::Scalar) == sizeof(float)) {
+        const F radius = Lanes<F>::root(detail::minus_two_log_float<F>(radius_word));
+        const detail::SineCosine<F> turn = detail::sine_cosine_float<F>(angle_word);
         return {radius * turn.cosine, radius * turn.sine};
     } else {
-        constexpr double kTwoToMinus32 = 2.3283064365386963e-10, kTwoPi = 6.283185307179586;
-        const double radius = sqrt(-2.0 * log((radius_word + 0.5) * kTwoToMinus32));
-        const double angle = kTwoPi * ((angle_word + 0.5) * kTwoToMinus32);
-        return {radius * cos(angle), radius * sin(angle)};
+        const F radius = Lanes<F>::root(detail::minus_two_log_double<F>(radius_word));
+        const detail::SineCosine<F> turn = detail::sine_cosine_double<F>(angle_word);
+        return {radius * turn.cosine, radius * turn.sine};
     }
 }
 

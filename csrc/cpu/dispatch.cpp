@@ -5,9 +5,15 @@
 
 namespace softdiff {
 
+#if defined(SOFTDIFF_HAVE_NEON)
+namespace neon {
+const Kernels& kernels();
+}
+#else
 inline namespace portable {  // this file is compiled as part of it
 const Kernels& kernels();
 }
+#endif
 #if defined(SOFTDIFF_HAVE_AVX2)
 namespace avx2 {
 const Kernels& kernels();
@@ -33,7 +39,11 @@ std::vector<const Kernels*> available() {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         found.push_back(&avx2::kernels());
 #endif
+#if defined(SOFTDIFF_HAVE_NEON)
+    found.push_back(&neon::kernels());  // every aarch64 processor has it
+#else
     found.push_back(&portable::kernels());
+#endif
     return found;
 }
 

@@ -63,8 +63,14 @@ void normal<Arithmetic>(const NormalTask& task) {
                            T* buffer = arena.take<T>(kChunk + kNormalSlack);
                            for (std::int64_t chunk = first; chunk < last; ++chunk) {
                                const std::int64_t begin = chunk * kChunk, count = std::min(kChunk, task.size - begin);
-                               convert_run_back(normal_run(begin, count, task.seed, buffer),
-                                                static_cast<Storage*>(task.out) + begin, count);
+                               Storage* out = static_cast<Storage*>(task.out) + begin;
+                               if constexpr (std::is_same_v<T, Storage>) {
+                                   if (count == kChunk) {  // whole blocks go where they belong
+                                       normal_run(begin, count, task.seed, out);
+                                       continue;
+                                   }
+                               }
+                               convert_run_back(normal_run(begin, count, task.seed, buffer), out, count);
                            }
                        });
     });

@@ -1,35 +1,156 @@
-// Runs of the counter-based normal numbers of core/normal.hpp.
+// Runs of the counter-based normal numbers of core/normal.hpp, a vector of counters at a time.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <utility>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
 
 #include "../core/normal.hpp"
+#include "simd.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// Block b: elements 64 b .. 64 b + 63.
-template <class T>
-inline void normal_block(std::int64_t block, std::uint64_t seed, T* out) {
-    const std::uint64_t first = static_cast<std::uint64_t>(block) * kNormalLanes;
-    std::uint32_t words[4][kNormalLanes];
-    for (int lane = 0; lane < kNormalLanes; ++lane) {
-        const PhiloxWords r = philox(first + lane, seed);
-        words[0][lane] = r.word[0];
-        words[1][lane] = r.word[1];
-        words[2][lane] = r.word[2];
-        words[3][lane] = r.word[3];
+template <>
+struct Lanes<Vec<float>> {
+    using Scalar = float;
+    using Unsigned = Vec<std::uint32_t>;
+    using Signed = Vec<std::int32_t>;
+    static SOFTDIFF_INLINE Vec<float> convert(Signed value) { return __builtin_convertvector(value, Vec<float>); }
+    static SOFTDIFF_INLINE Vec<float> root(Vec<float> value) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < kLanes<float>; ++i) value[i] = sqrtf(value[i]);
+        return value;
     }
-    for (int k = 0; k < 4; k += 2) {
-#pragma omp simd
-        for (int lane = 0; lane < kNormalLanes; ++lane) {
-            const NormalPair<T> pair = box_muller<T>(words[k][lane], words[k + 1][lane]);
-            out[k * kNormalLanes + lane] = pair.first;
-            out[(k + 1) * kNormalLanes + lane] = pair.second;
+};
+
+template <>
+struct Lanes<Vec<double>> {
+    using Scalar = double;
+    using Unsigned = Vec<std::uint64_t>;
+    using Signed = Vec<std::int64_t>;
+    static SOFTDIFF_INLINE Vec<double> root(Vec<double> value) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < kLanes<double>; ++i) value[i] = sqrt(value[i]);
+        return value;
+    }
+};
+
+namespace detail {
+
+// 64-bit products of the lower halves. Intrinsics, because a vector product of 64-bit numbers compiles to three
+// multiplications.
+SOFTDIFF_INLINE Vec<std::uint64_t> multiply_words(Vec<std::uint64_t> a, std::uint32_t b) {
+#if defined(__AVX512F__)
+    return bit_cast<Vec<std::uint64_t>>(_mm512_mul_epu32(bit_cast<__m512i>(a), _mm512_set1_epi64(b)));
+#elif defined(__AVX2__)
+    return bit_cast<Vec<std::uint64_t>>(_mm256_mul_epu32(bit_cast<__m256i>(a), _mm256_set1_epi64x(b)));
+#elif defined(__SSE2__)
+    return bit_cast<Vec<std::uint64_t>>(_mm_mul_epu32(bit_cast<__m128i>(a), _mm_set1_epi64x(b)));
+#elif defined(__ARM_NEON)
+    return bit_cast<Vec<std::uint64_t>>(vmull_u32(vmovn_u64(bit_cast<uint64x2_t>(a)), vdup_n_u32(b)));
+#else
+    return (a & 0xFFFFFFFFU) * b;
+#endif
+}
+
+// a0 b0 a1 b1 ... of the lower halves.
+template <int... I>
+SOFTDIFF_INLINE Vec<std::uint32_t> interleave_words(Vec<std::uint64_t> a, Vec<std::uint64_t> b,
+                                                    std::integer_sequence<int, I...>) {
+    using Words = Vec<std::uint32_t>;
+    return __builtin_shufflevector(bit_cast<Words>(a), bit_cast<Words>(b),
+                                   (I % 2 == 0 ? I : I - 1 + static_cast<int>(sizeof...(I)))...);
+}
+
+// kLanes<T> words as the unsigned numbers of Lanes<Vec<T>>.
+template <class T>
+SOFTDIFF_INLINE typename Lanes<Vec<T>>::Unsigned load_words(const std::uint32_t* words) {
+    if constexpr (sizeof(T) == sizeof(*words)) {
+        return load(words);
+    } else {
+        using Words [[gnu::vector_size(SOFTDIFF_VECTOR_BYTES / 2)]] = std::uint32_t;
+        Words narrow;
+        std::memcpy(&narrow, words, sizeof narrow);
+        return __builtin_convertvector(narrow, Vec<std::uint64_t>);
+    }
+}
+
+// 0, 2, 4, ...
+template <int... I>
+SOFTDIFF_INLINE Vec<std::uint64_t> even_lanes(std::integer_sequence<int, I...>) {
+    return Vec<std::uint64_t>{(2 * I)...};
+}
+
+}  // namespace detail
+
+// The Philox words of kLanes<float> counters from `counter` on, all within one block of kNormalLanes.
+struct PhiloxVectors {
+    Vec<std::uint32_t> word[4];
+};
+
+SOFTDIFF_INLINE PhiloxVectors philox_vectors(std::uint64_t counter, const PhiloxKeys& keys) {
+    using U = Vec<std::uint64_t>;
+    constexpr int L = kLanes<std::uint64_t>;
+    PhiloxState<U> half[2];  // even counters, odd counters
+    // Two rounds made short. The first multiplies 0, and counters in a row, whose products are sums (a block's lower halves do
+    // not overflow). The second multiplies what is left of the upper half, the same number in all lanes, and a vector.
+    const std::uint64_t high = (counter >> 32) ^ keys.key0[0];
+    const std::uint64_t second = static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) * kPhiloxMultiplier0;
+    for (int odd = 0; odd < 2; ++odd) {
+        const U a = detail::even_lanes(std::make_integer_sequence<int, L>{}) * kPhiloxMultiplier0 +
+                    (static_cast<std::uint64_t>(static_cast<std::uint32_t>(counter)) + odd) * kPhiloxMultiplier0;
+        const U b = detail::multiply_words((a >> 32) ^ keys.key1[0], kPhiloxMultiplier1);
+        half[odd] = {{(b >> 32) ^ keys.key0[1], b, a ^ ((second >> 32) ^ keys.key1[1]), U{} + second}};
+    }
+    SOFTDIFF_UNROLL
+    for (int round = 2; round < kPhiloxRounds; ++round)
+        for (auto& state : half) state = philox_round(state, keys.key0[round], keys.key1[round], detail::multiply_words);
+    PhiloxVectors out;
+    SOFTDIFF_UNROLL
+    for (int k = 0; k < 4; ++k)
+        out.word[k] = detail::interleave_words(half[0].word[k], half[1].word[k], std::make_integer_sequence<int, 2 * L>{});
+    return out;
+}
+
+namespace detail {
+
+// Words first, one after the other, then numbers: each of the two loops is bound by throughput, their sum done block by block
+// by the length of its chain of operations.
+constexpr int kNormalBatch = 16;
+
+// Blocks block .. block + count - 1, count <= kNormalBatch; block b is elements 64 b .. 64 b + 63.
+template <class T>
+inline void normal_batch(std::int64_t block, std::int64_t count, const PhiloxKeys& keys, T* out) {
+    constexpr int kGroup = kLanes<std::uint32_t>, L = kLanes<T>;
+    alignas(kVectorBytes) std::uint32_t words[kNormalBatch * kNormalBlock];  // laid out like the numbers
+    for (std::int64_t b = 0; b < count; ++b) {
+        for (int lane = 0; lane < kNormalLanes; lane += kGroup) {
+            const PhiloxVectors group = philox_vectors(static_cast<std::uint64_t>(block + b) * kNormalLanes + lane, keys);
+            SOFTDIFF_UNROLL
+            for (int k = 0; k < 4; ++k) store(words + b * kNormalBlock + k * kNormalLanes + lane, group.word[k]);
+        }
+    }
+    for (std::int64_t pair = 0; pair < count * kNormalBlock; pair += 2 * kNormalLanes) {
+        SOFTDIFF_UNROLL
+        for (int lane = 0; lane < kNormalLanes; lane += L) {
+            const std::uint32_t* radius_word = words + pair + lane;
+            T* cosine = out + pair + lane;
+            const auto numbers = box_muller<Vec<T>>(load_words<T>(radius_word), load_words<T>(radius_word + kNormalLanes));
+            store(cosine, numbers.first);
+            store(cosine + kNormalLanes, numbers.second);
         }
     }
 }
+
+}  // namespace detail
 
 // Room that normal_run needs beyond `count`.
 constexpr int kNormalSlack = 2 * kNormalBlock;
@@ -37,8 +158,11 @@ constexpr int kNormalSlack = 2 * kNormalBlock;
 // Elements first .. first + count - 1; returned pointer is into `buffer` [count + kNormalSlack].
 template <class T>
 inline const T* normal_run(std::int64_t first, std::int64_t count, std::uint64_t seed, T* buffer) {
+    const PhiloxKeys keys = philox_keys(seed);
     const std::int64_t block = first / kNormalBlock, last = (first + count + kNormalBlock - 1) / kNormalBlock;
-    for (std::int64_t b = block; b < last; ++b) normal_block(b, seed, buffer + (b - block) * kNormalBlock);
+    for (std::int64_t b = block; b < last; b += detail::kNormalBatch)
+        detail::normal_batch(b, std::min<std::int64_t>(detail::kNormalBatch, last - b), keys,
+                             buffer + (b - block) * kNormalBlock);
     return buffer + (first - block * kNormalBlock);
 }
 

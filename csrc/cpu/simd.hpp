@@ -161,13 +161,18 @@ SOFTDIFF_INLINE BFloat16 to_bfloat16(float value) {  // round to nearest even; a
 SOFTDIFF_INLINE float to_float(Half value) { return _cvtsh_ss(value.bits); }
 SOFTDIFF_INLINE Half to_half(float value) { return {static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT))}; }
 #else
+#if defined(__ARM_FP16_FORMAT_IEEE)
+using HalfNumber = __fp16;  // g++ has _Float16 on aarch64 from version 13 on only
+#else
+using HalfNumber = _Float16;
+#endif
 SOFTDIFF_INLINE float to_float(Half value) {
-    _Float16 half;
+    HalfNumber half;
     std::memcpy(&half, &value.bits, sizeof half);
     return static_cast<float>(half);
 }
 SOFTDIFF_INLINE Half to_half(float value) {
-    const auto half = static_cast<_Float16>(value);
+    const auto half = static_cast<HalfNumber>(value);
     Half out;
     std::memcpy(&out.bits, &half, sizeof half);
     return out;
