@@ -32,12 +32,16 @@ class Gains {
     static constexpr int L = kLanes<T>;
 
     Gains(const CombineTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
-        for (T** table : {&row_, &flat_row_, &second_row_}) *table = arena.take<T>(plane.padded_height);
+        for (T** table : {&row_, &flat_row_, &second_row_, &weight_, &root_weight_}) *table = arena.take<T>(plane.padded_height);
         for (T** table : {&column_, &second_column_}) *table = arena.take<T>(plane.padded_width);
         for (int i = 0; i < kTerms; ++i) {
             const bool mapped = needs_map(task, i);
             map_[i] = mapped ? arena.take<V>(static_cast<std::int64_t>(plane.padded_height / L) * plane.W) : nullptr;
         }
+        if (!row_) return;
+        for (T* table : {row_, second_row_, weight_, root_weight_}) std::fill_n(table, plane.padded_height, T(0));
+        std::copy_n(plane.columns.plan.weight, plane.H, weight_);
+        std::copy_n(plane.columns.plan.root_weight, plane.H, root_weight_);
     }
 
     // The noise is drawn by the kernel straight in the DCT basis.
@@ -56,7 +60,9 @@ class Gains {
     const CombineTask& task_;
     const Plane<T>& plane_;
     Gain<T> gain_[kTerms];
+    // Tables of rows are 0 beyond H, in the constructor once and for all: the lanes there stay 0.
     T *row_, *flat_row_, *second_row_, *column_, *second_column_;
+    T *weight_, *root_weight_;  // those of the plan of the columns
     V* map_[kTerms];
     std::int64_t ready_sample_ = -1;
     const void* ready_map_[kTerms] = {};
@@ -90,20 +96,19 @@ class Gains {
         if (already(b, task_.t, task_.t)) return;
         const Level level = task_.t.at(b);
         const double a = std::exp(level.log_a);
-        const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
         const bool squared = map_[0] != nullptr;
-        heat_table(vertical, level.tau, row_);
-        heat_table(horizontal, level.tau, column_);
+        heat_tables(level.tau);
         const T heat = static_cast<T>(a * (1.0 - level.floor)), flat = static_cast<T>(a * level.floor);
-        for (int h = 0; h < plane_.padded_height; ++h) {
-            const bool inside = h < plane_.H;
-            const T weight = !inside ? T(0) : squared ? T(1) : vertical.weight[h];
-            row_[h] = inside ? row_[h] * heat * weight : T(0);
-            flat_row_[h] = flat * weight;
-        }
-        if (!squared)
+        if (squared) {
+            for (int h = 0; h < plane_.H; ++h) row_[h] *= heat;
+            std::fill_n(flat_row_, plane_.padded_height, flat);
+        } else {
+            for (int h = 0; h < plane_.H; ++h) row_[h] *= heat * weight_[h];
             for (int w = 0; w < plane_.W; ++w) column_[w] *= horizontal.weight[w];
+            if (level.floor > 0.0)
+                for (int h = 0; h < plane_.padded_height; ++h) flat_row_[h] = flat * weight_[h];
+        }
         gain_[0] = {};
         if (squared) {
             square_alpha();
@@ -121,9 +126,19 @@ class Gains {
         set_number(gain_[2], level.sigma);
     }
 
+    // e^(-lam tau) along both axes; a square plane has one table.
+    void heat_tables(double tau) {
+        heat_table(plane_.columns.plan, tau, row_);
+        if (&plane_.columns.plan == &plane_.rows.plan) {
+            std::copy_n(row_, plane_.W, column_);
+        } else {
+            heat_table(plane_.rows.plan, tau, column_);
+        }
+    }
+
     void square_alpha() {
         for (int h = 0; h < plane_.padded_height; h += L) {
-            const V row = load(row_ + h), flat = load(flat_row_ + h), weight = row_weight(h, plane_.columns.plan.weight);
+            const V row = load(row_ + h), flat = load(flat_row_ + h), weight = load(weight_ + h);
             V* to = map_[0] + static_cast<std::int64_t>(h / L) * plane_.W;
             for (int w = 0; w < plane_.W; ++w) {
                 const V alpha = row * column_[w] + flat;
@@ -132,28 +147,18 @@ class Gains {
         }
     }
 
-    // Entries h .. h + kLanes - 1 of a row table of a plan, 0 beyond its end.
-    V row_weight(int h, const T* table) const {
-        V out{};
-        for (int lane = 0; lane < std::min(L, plane_.H - h); ++lane) out[lane] = table[h + lane];
-        return out;
-    }
-
     void prepare_step(std::int64_t b) {
         if (already(b, task_.s, task_.t)) return;
         const Level s = task_.s.at(b), t = task_.t.at(b);
         const auto constants = make_step_constants<T>(s, t, task_.rule, task_.parameter, task_.prediction);
-        const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
-        heat_table(vertical, s.tau, row_);
-        heat_table(horizontal, s.tau, column_);
-        fade_table(vertical, t.tau - s.tau, second_row_);
+        heat_tables(s.tau);
+        fade_table(plane_.columns.plan, t.tau - s.tau, second_row_);
         fade_table(horizontal, t.tau - s.tau, second_column_);
-        for (T* table : {row_, second_row_}) std::fill(table + plane_.H, table + plane_.padded_height, T(0));
         const bool spectral_noise = draws_spectral_noise(task_);
         for (int h = 0; h < plane_.padded_height; h += L) {
             const V decay_row = load(row_ + h), fade_row = load(second_row_ + h);
-            const V weight_row = row_weight(h, vertical.weight), root_row = row_weight(h, vertical.root_weight);
+            const V weight_row = load(weight_ + h), root_row = load(root_weight_ + h);
             const std::int64_t base = static_cast<std::int64_t>(h / L) * plane_.W;
             for (int w = 0; w < plane_.W; ++w) {
                 // expm1(x + y) = expm1(x) + expm1(y) + expm1(x) expm1(y)
