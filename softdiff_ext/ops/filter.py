@@ -63,19 +63,21 @@ def _forward(
 
 
 def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
-    # An image is needed for its gain's gradient only, and a gain for its image's.
-    needs = ctx.needs_input_grad
-    ctx.save_for_backward(*[inputs[i] if needs[i ^ 1] else None for i in range(6)])
-    ctx.gain_shapes = [None if gain is None else gain.shape for gain in inputs[1::2]]
+    # An image is needed for its gain's gradient only, and a gain for its image's. Absent terms are the last.
+    count, needs = 2 * (1 + (inputs[2] is not None) + (inputs[4] is not None)), ctx.needs_input_grad
+    ctx.save_for_backward(*[inputs[i] if needs[i ^ 1] else None for i in range(count)])
+    ctx.gain_shapes = [gain.shape for gain in inputs[1:count:2]]
 
 
 def _backward(ctx: Any, grad: Tensor) -> Any:
-    saved = ctx.saved_tensors
-    images, gains, needs = saved[::2], saved[1::2], ctx.needs_input_grad
-    grads: list[Tensor | None] = []
-    for i in range(3):
-        grads.append(filter_sum((grad, gains[i])) if needs[2 * i] else None)
-        grads.append(_gain_gradient(images[i], grad, ctx.gain_shapes[i]) if needs[2 * i + 1] else None)
+    saved, needs = ctx.saved_tensors, ctx.needs_input_grad
+    grads: list[Tensor | None] = [None] * 6
+    for i, shape in enumerate(ctx.gain_shapes):
+        image, gain = saved[2 * i : 2 * i + 2]
+        if needs[2 * i]:
+            grads[2 * i] = _filter_sum(grad, gain, None, None, None, None)
+        if needs[2 * i + 1]:
+            grads[2 * i + 1] = _gain_gradient(image, grad, shape)
     return tuple(grads)
 
 

@@ -62,21 +62,17 @@ class Operator:
         op.register_autograd(backward, setup_context=setup)
         op.register_vmap(vmap)
         self.registered = getattr(getattr(torch.ops, NAMESPACE), name)
-        # A last argument beside the operator's own: (result,) where the kernel has computed it already, else None.
         self.function: Any = type(
             f"{name.title().replace('_', '')}Function",
             (torch.autograd.Function,),
             {
-                "forward": staticmethod(lambda *args: forward(*args[:-1]) if args[-1] is None else args[-1][0]),
-                "setup_context": staticmethod(lambda ctx, inputs, output: setup(ctx, inputs[:-1], output)),
-                "backward": staticmethod(lambda ctx, grad: (*backward(ctx, grad), None)),
-                "vmap": staticmethod(lambda info, in_dims, *args: vmap(info, in_dims[:-1], *args[:-1])),
+                "forward": staticmethod(forward),
+                "setup_context": staticmethod(setup),
+                "backward": staticmethod(backward),
+                "vmap": staticmethod(vmap),
             },
         )
-        # Function.apply without what it does in Python: it binds arguments by `inspect`, which takes longer than all the rest, and
-        # looks for the transforms of torch.func, which the kernel has done.
-        attach = super(torch.autograd.Function, self.function).apply
-        self.quick: Quick = functools.partial(kernel, attach)
+        self.quick: Quick = functools.partial(kernel, _attach(name, setup, backward))
         """quick(*args): the result of an eager call in one native call, or None where somebody has to look closer.
 
         Nothing needs to have been checked: the kernel takes plain tensors that fit together and levels that are in range, and
@@ -97,10 +93,31 @@ class Operator:
         elif maybe_current_level() is not None or (
             torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in args)
         ):
-            result = self.function.apply(*args, None)
+            result = self.function.apply(*args)
         else:
             result = self.forward(*args)
         return result
+
+
+def _attach(name: str, setup: Backward, backward: Backward) -> Callable[..., Tensor]:
+    """attach(*args, (result,)): a result that the kernel has computed already, joined to the autograd graph.
+
+    An autograd.Function in its older form, and its `apply` without what that does in Python: the newer form binds arguments by
+    `inspect`, which takes longer than all the rest, and the transforms of torch.func have been looked for by the kernel.
+    """
+
+    def join(ctx: Context, *args: Any) -> Tensor:
+        result: Tensor = args[-1][0]
+        setup(ctx, args[:-1], result)
+        return result
+
+    function: Any = type(
+        f"{name.title().replace('_', '')}Attached",
+        (torch.autograd.Function,),
+        {"forward": staticmethod(join), "backward": staticmethod(lambda ctx, grad: (*backward(ctx, grad), None))},
+    )
+    attach: Callable[..., Tensor] = super(torch.autograd.Function, function).apply
+    return attach
 
 
 def fold_batch(info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...], kinds: str) -> tuple[list[Any], int]:
