@@ -1,4 +1,4 @@
-"""Eager calls on plain tensors: one native call that costs little, and the long way round for everything else, to the same end."""
+"""Eager calls on plain tensors: one native call that costs little; the long way round for everything else, to the same end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def smallest_times(calls: list[Callable[[], object]]) -> list[float]:
 
 @pytest.mark.parametrize("name", tiny_calls())
 def test_a_call_costs_little_more_than_a_product(name: str) -> None:
-    """Measured: 2 to 4 times torch.mul without a gradient, 3 to 5 times with one. Checks in Python alone would cost 8 and 15."""
+    """Measured: 2 to 4 times torch.mul without a gradient, 3 to 5 times with one. Checks in Python alone cost 8 and 15."""
     call = tiny_calls()[name]
     x, y = torch.randn(2, 1, 1, 8, 8).unbind()
     leaf = x.clone().requires_grad_()

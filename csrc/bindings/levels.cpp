@@ -18,7 +18,8 @@ std::string number(double value) {
 }
 
 [[noreturn]] void refuse(std::string prefix, const std::string& what, const LevelArray& levels, std::int64_t sample) {
-    throw std::invalid_argument(std::move(prefix) + what + (levels.stride == 0 ? "" : " (sample " + std::to_string(sample) + ")"));
+    throw std::invalid_argument(std::move(prefix) + what +
+                                (levels.stride == 0 ? "" : " (sample " + std::to_string(sample) + ")"));
 }
 
 bool in_range(const Level& level) {
@@ -87,7 +88,8 @@ void LevelArgument::read_fields(const Call& call, py::handle fields, std::int64_
 
 void LevelArgument::read_packed(const Call& call, py::handle packed, std::int64_t batch) {
     const TensorView view = call.read(packed);
-    if (view.requires_grad || view.rank != 2 || view.shape[1] != 4 || view.dtype != Dtype::kFloat64) throw NotPlain{"levels as float64 [B, 4]"};
+    if (view.requires_grad || view.rank != 2 || view.shape[1] != 4 || view.dtype != Dtype::kFloat64)
+        throw NotPlain{"levels as float64 [B, 4]"};
     const std::int64_t count = view.shape[0];
     if (count != 1 && count != batch)
         throw std::invalid_argument("a level must be given once or for each sample: wanted 1 or " + std::to_string(batch) +
@@ -161,8 +163,8 @@ void check_step(std::string_view name, const LevelArray& s, const LevelArray& t,
     for (std::int64_t b = 0; b < count; ++b) {
         const Level from = t.at(b), to = s.at(b);
         const auto refuse_pair = [&](const std::string& what, const char* field, double at_s, double at_t) {
-            refuse(std::string(name) + ": ", what + ", got " + field + "_s = " + number(at_s) + " and " + field + "_t = " + number(at_t),
-                   counted, b);
+            refuse(std::string(name) + ": ",
+                   what + ", got " + field + "_s = " + number(at_s) + " and " + field + "_t = " + number(at_t), counted, b);
         };
         if (to.tau > from.tau * (1.0 + kSlack)) refuse_pair("s must not be blurrier than t", "tau", to.tau, from.tau);
         if (to.sigma * std::exp(from.log_a - to.log_a) > from.sigma * (1.0 + kSlack))

@@ -15,12 +15,13 @@ namespace softdiff {
 
 constexpr std::int64_t kMaxLine = 1 << 24;  // a side of an image: tables and positions are 32-bit
 
-// A level as Python passes it: its four fields (log_a, tau, sigma, floor), each a number or a floating tensor that is 0-d or [B];
-// or, from a caller that answers for it, one float64 tensor [1 or B, 4]. Copied: nothing changes it while a kernel reads it.
+// A level as Python passes it: its four fields (log_a, tau, sigma, floor), each a number or a floating tensor that is 0-d or
+// [B]; or, from a caller that answers for it, one float64 tensor [1 or B, 4]. Copied: nothing changes it while a kernel reads
+// it.
 class LevelArgument {
   public:
-    // Throws NotPlain where a field is of another kind, a number out of its range (Python's own checks say so), or a gradient is
-    // wanted of one.
+    // Throws NotPlain where a field is of another kind, a number out of its range (Python's own checks say so), or a gradient
+    // is wanted of one.
     LevelArgument(const Call& call, pybind11::handle level, std::int64_t batch);
 
     LevelArray array() const;  // valid while this object lives and stays where it is

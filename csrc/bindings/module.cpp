@@ -9,7 +9,8 @@
 PYBIND11_MODULE(_C, m) {
     using namespace softdiff;
     using pybind11::arg;
-    m.doc() = "Native kernels of softdiff_ext. Use softdiff_ext.ops: these functions check what they need, not what people mean.";
+    m.doc() =
+        "Native kernels of softdiff_ext. Use softdiff_ext.ops: these functions check what they need, not what people mean.";
     m.def("level_filter", &level_filter, arg("attach"), arg("prefix"), arg("x"), arg("noise"), arg("seed"), arg("level"),
           arg("power"), "V (alpha^power . V^T x) + sigma noise.");
     m.def("step", &step, arg("attach"), arg("name"), arg("output"), arg("z_t"), arg("noise"), arg("seed"), arg("s"), arg("t"),

@@ -191,7 +191,7 @@ py::object level_filter(py::handle attach, const py::str& prefix, py::handle x, 
         random.give(task);
         py::object out = combined(call, images, task);
         if (!images.requires_grad()) return out;
-        return call.attach(out, prefix, x, noise, random.value(), levels.kept(call), power);
+        return call.attach(out, py::make_tuple(random.value(), levels.kept(call), power), prefix, x, noise);
     });
 }
 
@@ -215,8 +215,9 @@ py::object step(py::handle attach, const py::str& name, py::handle output, py::h
         random.give(task);
         py::object out = combined(call, images, task);
         if (!images.requires_grad()) return out;
-        return call.attach(out, name, output, z_t, noise, random.value(), cleaner.kept(call), noisier.kept(call), rule,
-                           parameter, prediction);
+        return call.attach(out,
+                           py::make_tuple(random.value(), cleaner.kept(call), noisier.kept(call), rule, parameter, prediction),
+                           name, output, z_t, noise);
     });
 }
 
@@ -236,7 +237,10 @@ py::object filter_sum(py::handle attach, py::handle image0, py::handle gain0, py
             differentiable |= gain.requires_grad;
         }
         py::object out = combined(call, images, task);
-        return differentiable ? call.attach(out, image0, gain0, image1, gain1, image2, gain2) : out;
+        if (!differentiable) return out;
+        if (image1.is_none() && image2.is_none())
+            return call.attach(out, py::make_tuple(image1, gain1, image2, gain2), image0, gain0);
+        return call.attach(out, py::tuple(), image0, gain0, image1, gain1, image2, gain2);
     });
 }
 
@@ -257,7 +261,7 @@ py::object transform(py::handle attach, py::handle x, py::handle ndim, bool inve
         task.out = Call::memory(out);
         task.threads = thread_count();
         if (view.size() != 0) run(active_kernels().transform, task);
-        return view.requires_grad ? call.attach(out, x, ndim, inverse) : out;
+        return view.requires_grad ? call.attach(out, py::make_tuple(ndim, inverse), x) : out;
     });
 }
 
@@ -276,7 +280,7 @@ py::object energy(py::handle attach, py::handle a, py::handle b, py::handle leve
         py::object out = call.empty(py::make_tuple(batch), accumulation_dtype(task.dtype));
         task.out = Call::memory(out);
         if (batch != 0) run(active_kernels().energy, task);
-        return images.requires_grad() ? call.attach(out, a, b, levels.kept(call)) : out;
+        return images.requires_grad() ? call.attach(out, py::make_tuple(levels.kept(call)), a, b) : out;
     });
 }
 
@@ -290,12 +294,12 @@ py::object correlation(py::handle attach, py::handle x, py::handle y, bool sum_b
         task.y = images.at(1);
         task.sum_batch = sum_batch;
         task.sum_channels = sum_channels;
-        py::object out = call.empty(
-            py::make_tuple(sum_batch ? 1 : task.batch, sum_channels ? 1 : task.channels, task.height, task.width),
-            accumulation_dtype(task.dtype));
+        py::object out =
+            call.empty(py::make_tuple(sum_batch ? 1 : task.batch, sum_channels ? 1 : task.channels, task.height, task.width),
+                       accumulation_dtype(task.dtype));
         task.out = Call::memory(out);
         run(active_kernels().correlation, task);
-        return images.requires_grad() ? call.attach(out, x, y, sum_batch, sum_channels) : out;
+        return images.requires_grad() ? call.attach(out, py::make_tuple(sum_batch, sum_channels), x, y) : out;
     });
 }
 

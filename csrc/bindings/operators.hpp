@@ -1,6 +1,6 @@
 // The operators of the module: tensors in, a tensor out, or None where an eager call is not for the kernels (tensor.hpp, Call).
-// What can be told from shapes, dtypes and devices is checked in softdiff_ext/ops with messages for people; what only the values
-// can tell (a tau inside a tensor) is checked here, before anything is drawn or computed.
+// What can be told from shapes, dtypes and devices is checked in softdiff_ext/ops with messages for people; what only the
+// values can tell (a tau inside a tensor) is checked here, before anything is drawn or computed.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -23,7 +23,8 @@ pybind11::object transform(pybind11::handle attach, pybind11::handle x, pybind11
 pybind11::object energy(pybind11::handle attach, pybind11::handle a, pybind11::handle b, pybind11::handle level);
 
 // (V^T x)(V^T y) per frequency, summed over the batch or the channels, or both.
-pybind11::object correlation(pybind11::handle attach, pybind11::handle x, pybind11::handle y, bool sum_batch, bool sum_channels);
+pybind11::object correlation(pybind11::handle attach, pybind11::handle x, pybind11::handle y, bool sum_batch,
+                             bool sum_channels);
 
 // Into `out`: standard normal numbers; the p, q, w of a step as maps [B, 3, H, W].
 void fill_normal(pybind11::handle out, std::uint64_t seed);

@@ -212,7 +212,9 @@ void* Call::memory(py::handle made) {
     return PyLong_AsVoidPtr(owned(PyObject_CallMethodNoArgs(made.ptr(), torch().data_ptr)).ptr());
 }
 
-bool is_tensor(py::handle value) { return PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(torch().tensor_type)); }
+bool is_tensor(py::handle value) {
+    return PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(torch().tensor_type));
+}
 
 int thread_count() { return static_cast<int>(PyLong_AsLong(call(torch().get_num_threads).ptr())); }
 

@@ -35,7 +35,7 @@ struct TensorView {
 // One call from Python. `attach` is None where the caller answers for the tensors: they are dense, on the CPU, have no pending
 // negation and need no gradient. Else the call comes straight from the user (softdiff_ext/ops/library.py, Operator.quick): only
 // exact torch.Tensor and torch.nn.Parameter are taken, never inside the transforms of torch.func, and where a tensor asks for a
-// gradient attach(arguments..., (result,)) is what is returned.
+// gradient attach(leading arguments..., (others, result)) is what is returned.
 class Call {
   public:
     explicit Call(pybind11::handle attach);
@@ -50,10 +50,11 @@ class Call {
     pybind11::object empty(const pybind11::tuple& shape, Dtype dtype) const;
     static void* memory(pybind11::handle made);
 
-    // The result of a call with these arguments, joined to the autograd graph.
+    // The result of a call joined to the autograd graph. Arguments after the last image go as one tuple, `rest`: autograd looks
+    // at each argument by itself.
     template <class... Arguments>
-    pybind11::object attach(const pybind11::object& out, Arguments&&... arguments) const {
-        return attach_(std::forward<Arguments>(arguments)..., pybind11::make_tuple(out));
+    pybind11::object attach(const pybind11::object& out, const pybind11::tuple& rest, Arguments&&... leading) const {
+        return attach_(std::forward<Arguments>(leading)..., pybind11::make_tuple(rest, out));
     }
 
   private:

@@ -10,11 +10,11 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// out[b or 0, c or 0] = sum over the planes of a group of (V^T x) (V^T y), natural frequency order. Neither spectrum is written to
-// memory: kLanes rows of both are multiplied as they come out of the transforms.
+// out[b or 0, c or 0] = sum over the planes of a group of (V^T x) (V^T y), natural frequency order. Neither spectrum is written
+// to memory: kLanes rows of both are multiplied as they come out of the transforms.
 //
-// A group of many planes is cut into shares, so that threads have something to do where one gain serves the whole batch. How many
-// depends on the sizes only, and the shares are added in order: results do not depend on the thread count.
+// A group of many planes is cut into shares, so that threads have something to do where one gain serves the whole batch. How
+// many depends on the sizes only, and the shares are added in order: results do not depend on the thread count.
 template <class T, class Storage>
 class Correlation {
   public:

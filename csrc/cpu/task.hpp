@@ -75,8 +75,8 @@ struct EnergyTask {
     int threads;
 };
 
-// out[b, c] = (V^T x)[b, c] (V^T y)[b, c], summed over the batch or the channels where told to (that dimension of `out` is then 1),
-// in the type the kernel computes in and in natural frequency order.
+// out[b, c] = (V^T x)[b, c] (V^T y)[b, c], summed over the batch or the channels where told to (that dimension of `out` is then
+// 1), in the type the kernel computes in and in natural frequency order.
 struct CorrelationTask {
     std::int64_t batch, channels, height, width;
     Dtype dtype;

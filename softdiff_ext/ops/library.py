@@ -1,15 +1,15 @@
 """One definition, three ways to call it.
 
 An eager call on plain tensors of the CPU is one native call, which looks at its arguments itself (`Operator.quick`). Where an
-input requires grad, or inside torch.func's transforms, the same forward and backward run as an autograd.Function. torch.compile,
-export, FakeTensor and tensor subclasses, for which all that would be opaque, see the same registered in torch.library.
+input requires grad, or inside torch.func's transforms, the same forward and backward run as an autograd.Function. For
+torch.compile, export, FakeTensor and tensor subclasses all that would be opaque: they see the same registered in torch.library.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -100,16 +100,18 @@ class Operator:
 
 
 def _attach(name: str, setup: Backward, backward: Backward) -> Callable[..., Tensor]:
-    """attach(*args, (result,)): a result that the kernel has computed already, joined to the autograd graph.
+    """attach(*leading, (others, result)): a result that the kernel has computed already, joined to the autograd graph.
+
+    `leading` are the operator's arguments to the last image, `others` those after it.
 
     An autograd.Function in its older form, and its `apply` without what that does in Python: the newer form binds arguments by
     `inspect`, which takes longer than all the rest, and the transforms of torch.func have been looked for by the kernel.
     """
 
     def join(ctx: Context, *args: Any) -> Tensor:
-        result: Tensor = args[-1][0]
-        setup(ctx, args[:-1], result)
-        return result
+        others, result = args[-1]
+        setup(ctx, (*args[:-1], *others), result)
+        return cast(Tensor, result)
 
     function: Any = type(
         f"{name.title().replace('_', '')}Attached",

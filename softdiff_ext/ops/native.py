@@ -67,9 +67,7 @@ def filter_sum(images: list[Tensor | None], gains: list[Tensor | None]) -> Tenso
     return _computed(_C.filter_sum(None, *terms))
 
 
-def level_filter(
-    prefix: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int
-) -> Tensor:
+def level_filter(prefix: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int) -> Tensor:
     """V (alpha^power . V^T x) + sigma noise, leaving out what is None."""
     return _computed(_C.level_filter(None, prefix, _plain(x), _plain(noise), seed, level, power))
 
@@ -108,7 +106,7 @@ def energy(a: Tensor, b: Tensor, level: Packed) -> Tensor:
     """sum over c, f of (alpha . V^T (a - b))^2, [B] in the accumulation dtype."""
     if a.shape[1] == 0:
         return torch.zeros(a.shape[0], dtype=accumulation_dtype(a.dtype), device=a.device)
-    return _computed(_C.energy(None, _plain(a), _plain(b), level))
+    return _computed(_C.energy(None, a.resolve_neg(), b.resolve_neg(), level))
 
 
 def correlation(x: Tensor, y: Tensor, sum_batch: bool, sum_channels: bool) -> Tensor:
@@ -116,7 +114,7 @@ def correlation(x: Tensor, y: Tensor, sum_batch: bool, sum_channels: bool) -> Te
     if x.numel() == 0:
         shape = (1 if sum_batch else x.shape[0], 1 if sum_channels else x.shape[1], *x.shape[2:])
         return torch.zeros(shape, dtype=accumulation_dtype(x.dtype), device=x.device)
-    return _computed(_C.correlation(None, _plain(x), _plain(y), sum_batch, sum_channels))
+    return _computed(_C.correlation(None, x.resolve_neg(), y.resolve_neg(), sum_batch, sum_channels))
 
 
 def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:

@@ -83,7 +83,8 @@ def momentum_step(
     Source:
         Daras et al. 2023, Soft Diffusion, algorithm 2.
     """
-    return _checked("momentum_step", x_t, "x_hat", x_hat, s, t, _MOMENTUM if exact is False else Momentum(exact), "x", noise, generator, state="x_t")
+    rule = _MOMENTUM if exact is False else Momentum(exact)
+    return _checked("momentum_step", x_t, "x_hat", x_hat, s, t, rule, "x", noise, generator, state="x_t")
 
 
 def posterior(z_t: Tensor, x_hat: Tensor, s: Level, t: Level) -> tuple[Tensor, Tensor]:
