@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -16,8 +17,13 @@ constexpr int kMaxRank = 8;
 
 // A call that is not for the kernels as it stands. An eager call then returns None, and softdiff_ext/ops looks closer: it finds
 // what is wrong and says so, or another way to compute the same.
-struct NotPlain {
-    const char* reason;
+class NotPlain : public std::exception {
+  public:
+    explicit NotPlain(const char* wanted) : wanted_(wanted) {}
+    const char* what() const noexcept override { return wanted_; }
+
+  private:
+    const char* wanted_;
 };
 
 struct TensorView {
@@ -80,7 +86,7 @@ pybind11::object run_call(pybind11::handle attach, Body body) {
         Call call(attach);
         return body(call);
     } catch (const NotPlain& refusal) {
-        reason = refusal.reason;
+        reason = refusal.what();
     }
     if (attach.is_none()) throw pybind11::type_error(std::string("the native kernels take ") + reason);
     return pybind11::none();
