@@ -1,64 +1,51 @@
-"""The native module: kernels on raw pointers. Only `softdiff_ext.ops` and `build_info` call it, all arguments checked."""
+"""The native module. Only `softdiff_ext.ops` and `build_info` call it.
 
+The operators come first, with `attach`: what joins a result to the autograd graph where a tensor asks for a gradient, and the
+sign that nobody has checked the arguments: they then return None for what is not for them. With None the caller answers for the
+arguments.
+"""
+
+from collections.abc import Callable
 from typing import TypeAlias
 
-_Shape: TypeAlias = tuple[int, ...]  # four sizes or strides
-_Operand: TypeAlias = tuple[int, _Shape] | None  # data pointer, strides in elements
-_Level: TypeAlias = tuple[float, float, float, float] | tuple[int, int]  # numbers, or (float64 pointer, count)
+from torch import Generator, Tensor
+
+_Attach: TypeAlias = Callable[..., Tensor] | None
+_Level: TypeAlias = tuple[float | Tensor, float | Tensor, float | Tensor, float | Tensor] | Tensor  # fields, or float64 [B, 4]
+_Seed: TypeAlias = int | Generator | bool | None
 
 def level_filter(
-    prefix: str,
-    out: int,
-    dtype: int,
-    shape: _Shape,
-    x: _Operand,
-    noise: _Operand,
-    seed: int | None,
-    level: _Level,
-    power: int,
-    threads: int,
-) -> None: ...
+    attach: _Attach, prefix: str, x: Tensor | None, noise: Tensor | None, seed: _Seed, level: _Level, power: int
+) -> Tensor | None: ...
 def step(
+    attach: _Attach,
     name: str,
-    out: int,
-    dtype: int,
-    shape: _Shape,
-    output: _Operand,
-    z_t: _Operand,
-    noise: _Operand,
-    seed: int | None,
+    output: Tensor | None,
+    z_t: Tensor | None,
+    noise: Tensor | None,
+    seed: _Seed,
     s: _Level,
     t: _Level,
     rule: int,
     parameter: float,
-    prediction: int,
-    threads: int,
-) -> None: ...
+    prediction: str,
+) -> Tensor | None: ...
 def filter_sum(
-    out: int,
-    dtype: int,
-    shape: _Shape,
-    images: tuple[_Operand, _Operand, _Operand],
-    gains: tuple[_Operand, _Operand, _Operand],
-    threads: int,
-) -> None: ...
-def transform(out: int, dtype: int, shape: _Shape, x: _Operand, inverse: bool, rows_only: bool, threads: int) -> None: ...
-def energy(prefix: str, out: int, dtype: int, shape: _Shape, a: _Operand, b: _Operand, level: _Level, threads: int) -> None: ...
-def normal(out: int, dtype: int, size: int, seed: int, threads: int) -> None: ...
-def step_coefficients(
-    name: str,
-    out: int,
-    dtype: int,
-    batch: int,
-    size: tuple[int, int],
-    s: _Level,
-    t: _Level,
-    rule: int,
-    parameter: float,
-    prediction: int,
-) -> None: ...
+    attach: _Attach,
+    image0: Tensor | None,
+    gain0: Tensor | None,
+    image1: Tensor | None,
+    gain1: Tensor | None,
+    image2: Tensor | None,
+    gain2: Tensor | None,
+) -> Tensor | None: ...
+def transform(attach: _Attach, x: Tensor, ndim: int, inverse: bool) -> Tensor | None: ...
+def energy(attach: _Attach, a: Tensor, b: Tensor, level: _Level) -> Tensor | None: ...
+def correlation(attach: _Attach, x: Tensor, y: Tensor, sum_batch: bool, sum_channels: bool) -> Tensor | None: ...
+def normal(out: Tensor, seed: int) -> None: ...
+def step_coefficients(name: str, out: Tensor, s: _Level, t: _Level, rule: int, parameter: float, prediction: str) -> None: ...
 def check_level(prefix: str, batch: int, level: _Level) -> None: ...
-def check_step(name: str, batch: int, s: _Level, t: _Level, rule: int, prediction: int) -> None: ...
+def check_step(name: str, batch: int, s: _Level, t: _Level, rule: int, prediction: str) -> None: ...
 def available_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...
 def build_info() -> dict[str, str | int | bool | list[str]]: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,6 +50,10 @@ class Level:
 
     def __iter__(self) -> Iterator[float | Tensor]:
         return iter((self.log_a, self.tau, self.sigma, self.floor))
+
+    @cached_property
+    def fields(self) -> tuple[float | Tensor, float | Tensor, float | Tensor, float | Tensor]:
+        return self.log_a, self.tau, self.sigma, self.floor
 
     @property
     def tensors(self) -> list[Tensor]:

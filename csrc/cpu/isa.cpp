@@ -9,8 +9,13 @@ inline namespace SOFTDIFF_ISA {
 
 const Kernels& kernels() {
     static constexpr Kernels table = {
-        SOFTDIFF_STRING(SOFTDIFF_ISA),   {combine<float>, combine<double>}, {transform<float>, transform<double>},
-        {energy<float>, energy<double>}, {normal<float>, normal<double>},   {coefficients<float>, coefficients<double>},
+        SOFTDIFF_STRING(SOFTDIFF_ISA),
+        {combine<float>, combine<double>},
+        {transform<float>, transform<double>},
+        {energy<float>, energy<double>},
+        {correlation<float>, correlation<double>},
+        {normal<float>, normal<double>},
+        {coefficients<float>, coefficients<double>},
     };
     return table;
 }

@@ -4,6 +4,7 @@
 //   SOFTDIFF_ARITHMETIC       float or double
 #include "kernels.hpp"
 #include "combine.hpp"
+#include "correlation.hpp"
 #include "transform.hpp"
 
 namespace softdiff {
@@ -49,6 +50,11 @@ void transform<Arithmetic>(const TransformTask& task) {
 template <>
 void energy<Arithmetic>(const EnergyTask& task) {
     with_storage<Arithmetic>(task.dtype, [&](auto storage) { Energy<Arithmetic, decltype(storage)>::run(task); });
+}
+
+template <>
+void correlation<Arithmetic>(const CorrelationTask& task) {
+    with_storage<Arithmetic>(task.dtype, [&](auto storage) { Correlation<Arithmetic, decltype(storage)>::run(task); });
 }
 
 template <>

@@ -13,6 +13,8 @@ void transform(const TransformTask& task);
 template <class T>
 void energy(const EnergyTask& task);
 template <class T>
+void correlation(const CorrelationTask& task);
+template <class T>
 void normal(const NormalTask& task);
 template <class T>
 void coefficients(const CoefficientTask& task);
@@ -30,6 +32,10 @@ template <>
 void energy<float>(const EnergyTask& task);
 template <>
 void energy<double>(const EnergyTask& task);
+template <>
+void correlation<float>(const CorrelationTask& task);
+template <>
+void correlation<double>(const CorrelationTask& task);
 template <>
 void normal<float>(const NormalTask& task);
 template <>

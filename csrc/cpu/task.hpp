@@ -75,6 +75,17 @@ struct EnergyTask {
     int threads;
 };
 
+// out[b, c] = (V^T x)[b, c] (V^T y)[b, c], summed over the batch or the channels where told to (that dimension of `out` is then
+// 1), in the type the kernel computes in and in natural frequency order.
+struct CorrelationTask {
+    std::int64_t batch, channels, height, width;
+    Dtype dtype;
+    Image x, y;
+    bool sum_batch, sum_channels;
+    void* out;
+    int threads;
+};
+
 struct NormalTask {
     std::int64_t size;
     Dtype dtype;
@@ -100,6 +111,7 @@ struct Kernels {
     void (*combine[2])(const CombineTask&);
     void (*transform[2])(const TransformTask&);
     void (*energy[2])(const EnergyTask&);
+    void (*correlation[2])(const CorrelationTask&);
     void (*normal[2])(const NormalTask&);
     void (*coefficients[2])(const CoefficientTask&);
 };

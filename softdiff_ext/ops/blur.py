@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import native
@@ -31,6 +32,10 @@ def dct_blur(x: Tensor, tau: float | Tensor, floor: float | Tensor = 0.0) -> Ten
         Rissanen et al. 2022, Generative Modelling with Inverse Heat Dissipation, section 3; floor: Hoogeboom and Salimans 2022,
         Blurring Diffusion Models, appendix A.
     """
+    if not is_dynamo_compiling():
+        quick = level_filter.quick("dct_blur: ", x, None, None, (0.0, tau, 0.0, floor), 1)
+        if quick is not None:
+            return quick
     check_images("dct_blur", "x", x)
     for name, value in (("tau", tau), ("floor", floor)):
         if isinstance(value, Tensor):
@@ -40,7 +45,7 @@ def dct_blur(x: Tensor, tau: float | Tensor, floor: float | Tensor = 0.0) -> Ten
         if not traced((x, *level.tensors)):
             native.check_level_values("dct_blur: ", level, x)
         return filter_sum((x, alpha_maps(level, x)))
-    return level_filter("dct_blur: ", x, native.pack(level, x.device, traced((x, *level.tensors))))
+    return level_filter("dct_blur: ", x, None, None, native.pack(level, x.device, traced((x, *level.tensors))), 1)
 
 
 def _level(tau: float | Tensor, floor: float | Tensor) -> Level:

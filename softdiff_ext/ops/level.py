@@ -1,4 +1,7 @@
-"""The registered operator behind dct_blur and diffuse: V (alpha^power . V^T x) + sigma noise for a level."""
+"""The registered operator behind dct_blur and diffuse: V (alpha^power . V^T x) + sigma noise for a level.
+
+Its arguments: prefix of error messages, x, noise, a seed for noise to draw instead, level, power 1 or 2.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softdiff_ext import reference
+from softdiff_ext import _C, reference
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import native
 from softdiff_ext.ops.library import Operator, fold_batch, unfold_batch
 from softdiff_ext.ops.native import Packed
 from softdiff_ext.ops.noise import same_noise
-
-
-def level_filter(prefix: str, x: Tensor, level: Packed) -> Tensor:
-    """V (alpha . V^T x)."""
-    return _level_filter(prefix, x, None, None, level, 1)
-
-
-def level_noise(prefix: str, x: Tensor, noise: Tensor | None, seed: int | Tensor | None, level: Packed) -> Tensor:
-    """V (alpha . V^T x) + sigma noise, the noise drawn in the kernel where a seed is given instead."""
-    return _level_filter(prefix, x, noise, seed, level, 1)
-
-
-def energy_gradient(prefix: str, x: Tensor, level: Packed) -> Tensor:
-    """V (alpha^2 . V^T x)."""
-    return _level_filter(prefix, x, None, None, level, 2)
 
 
 def _forward(
@@ -37,7 +25,7 @@ def _forward(
     assert like is not None
     number = None if seed is None else int(seed)
     if native.native(like):
-        return native.level_filter(prefix, x, noise, number, level, power, like)
+        return native.level_filter(prefix, x, noise, number, level, power)
     fields = native.unpack(level)
     if number is not None:
         noise = native.normal(tuple(like.shape), number, like.dtype).to(like.device)
@@ -53,16 +41,20 @@ def _fake(prefix: str, x: Tensor | None, noise: Tensor | None, seed: Tensor | No
 
 
 def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
-    ctx.prefix, _, _, _, level, ctx.power = inputs
-    ctx.numbers = None if isinstance(level, Tensor) else level
+    prefix, _, _, _, level, power = inputs
     if isinstance(level, Tensor):
         ctx.save_for_backward(level)
+        level = None
+    ctx.constants = prefix, level, power
 
 
 def _backward(ctx: Any, grad: Tensor) -> Any:
-    level = ctx.numbers if ctx.numbers is not None else ctx.saved_tensors[0]
-    grad_x = _level_filter(ctx.prefix, grad, None, None, level, ctx.power) if ctx.needs_input_grad[1] else None
-    grad_noise = _level_filter(ctx.prefix, None, grad, None, level, ctx.power) if ctx.needs_input_grad[2] else None
+    prefix, level, power = ctx.constants
+    if level is None:
+        (level,) = ctx.saved_tensors
+    _, needs_x, needs_noise, *_ = ctx.needs_input_grad
+    grad_x = level_filter(prefix, grad, None, None, level, power) if needs_x else None
+    grad_noise = level_filter(prefix, None, grad, None, level, power) if needs_noise else None
     return None, grad_x, grad_noise, None, None, None
 
 
@@ -70,11 +62,12 @@ def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
     folded, batch = fold_batch(info, in_dims, args, ".iisl.")
     if folded[3] is not None and info.randomness == "same":
         folded[2], folded[3] = same_noise(info, folded[1], folded[3]), None
-    return unfold_batch(info, _level_filter(*folded), batch)
+    return unfold_batch(info, level_filter(*folded), batch)
 
 
-_level_filter = Operator(
+level_filter = Operator(
     "level_filter(str prefix, Tensor? x, Tensor? noise, Tensor? seed, Tensor level, int power) -> Tensor",
+    _C.level_filter,
     _forward,
     _fake,
     _setup,

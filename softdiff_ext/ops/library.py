@@ -1,31 +1,34 @@
 """One definition, three ways to call it.
 
-Eager calls cost a `torch.empty` and one native call. Where an input requires grad, or inside torch.func's transforms, the same
-forward and backward run as an autograd.Function. torch.compile, export, FakeTensor and tensor subclasses, for which all that
-would be opaque, see the same registered in torch.library.
+An eager call on plain tensors of the CPU is one native call, which looks at its arguments itself (`Operator.quick`). Where an
+input requires grad, or inside torch.func's transforms, the same forward and backward run as an autograd.Function. For
+torch.compile, export, FakeTensor and tensor subclasses all that would be opaque: they see the same registered in torch.library.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch._C._functorch import maybe_current_level
+from torch.compiler import is_compiling, is_dynamo_compiling
 
 NAMESPACE = "softdiff_ext"
-OPS: list[str] = []
-"""The names registered under torch.ops.softdiff_ext."""
+OPS: dict[str, Operator] = {}
+"""The operators by the names registered under torch.ops.softdiff_ext."""
 
 Context = Any  # what torch hands to setup_context and backward
 Forward = Callable[..., Tensor]
 Backward = Callable[..., Any]
+Quick = Callable[..., Tensor | None]
 
 
 def compiled(tensors: tuple[Any, ...]) -> bool:
     """Whether a compiler or a tensor subclass looks at the call, rather than plain eager execution."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return True
     return any(isinstance(x, Tensor) and type(x) is not Tensor and type(x) is not torch.nn.Parameter for x in tensors)
 
@@ -40,6 +43,7 @@ class Operator:
 
     Args:
         schema: name and arguments in torch's schema language, such as "dct(Tensor x, int ndim, bool inverse) -> Tensor".
+        kernel: the native function for eager calls: kernel(apply, *args), see `quick`.
         forward: computes the result on plain tensors; arguments in the order of the schema.
         fake: the same on tensors without data: shape and dtype only.
         setup: setup(ctx, inputs, output) keeps what backward needs.
@@ -48,7 +52,7 @@ class Operator:
     """
 
     def __init__(
-        self, schema: str, forward: Forward, fake: Forward, setup: Backward, backward: Backward, vmap: Backward
+        self, schema: str, kernel: Quick, forward: Forward, fake: Forward, setup: Backward, backward: Backward, vmap: Backward
     ) -> None:
         name, signature = schema[: schema.index("(")], schema[schema.index("(") :]
         self.forward = forward
@@ -68,9 +72,21 @@ class Operator:
                 "vmap": staticmethod(vmap),
             },
         )
-        OPS.append(name)
+        self.quick: Quick = functools.partial(kernel, _attach(name, setup, backward))
+        """quick(*args): the result of an eager call in one native call, or None where somebody has to look closer.
+
+        Nothing needs to have been checked: the kernel takes plain tensors that fit together and levels that are in range, and
+        gives None for all else, be it an error or a tensor of another kind; only values inside tensors it refuses itself. A
+        level may be its four fields, and a seed where to draw one from: a torch.Generator, or True for torch's default one.
+        Where a tensor asks for a gradient, the result has it. Not for code that torch.compile traces.
+        """
+        OPS[name] = self
 
     def __call__(self, *args: Any) -> Tensor:
+        if not is_dynamo_compiling():
+            quick = self.quick(*args)
+            if quick is not None:
+                return quick
         result: Tensor
         if compiled(args):
             result = self.registered(*args)
@@ -81,6 +97,29 @@ class Operator:
         else:
             result = self.forward(*args)
         return result
+
+
+def _attach(name: str, setup: Backward, backward: Backward) -> Callable[..., Tensor]:
+    """attach(*leading, (others, result)): a result that the kernel has computed already, joined to the autograd graph.
+
+    `leading` are the operator's arguments to the last image, `others` those after it.
+
+    An autograd.Function in its older form, and its `apply` without what that does in Python: the newer form binds arguments by
+    `inspect`, which takes longer than all the rest, and the transforms of torch.func have been looked for by the kernel.
+    """
+
+    def join(ctx: Context, *args: Any) -> Tensor:
+        others, result = args[-1]
+        setup(ctx, (*args[:-1], *others), result)
+        return cast(Tensor, result)
+
+    function: Any = type(
+        f"{name.title().replace('_', '')}Attached",
+        (torch.autograd.Function,),
+        {"forward": staticmethod(join), "backward": staticmethod(lambda ctx, grad: (*backward(ctx, grad), None))},
+    )
+    attach: Callable[..., Tensor] = super(torch.autograd.Function, function).apply
+    return attach
 
 
 def fold_batch(info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...], kinds: str) -> tuple[list[Any], int]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
-from softdiff_ext import reference
+from softdiff_ext import _C, reference
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import native
 from softdiff_ext.ops.checks import check_images, check_level, check_same
-from softdiff_ext.ops.level import alpha_maps, energy_gradient
+from softdiff_ext.ops.level import alpha_maps, level_filter
 from softdiff_ext.ops.library import Operator, fold_batch, traced, unfold_batch
 from softdiff_ext.ops.native import Packed
 from softdiff_ext.ops.transform import dct
@@ -35,6 +36,10 @@ def soft_score_loss(x_hat: Tensor, x: Tensor, level: Level) -> Tensor:
     Source:
         Daras et al. 2023, Soft Diffusion: Score Matching for General Corruptions, section 3.1.
     """
+    if isinstance(level, Level) and not is_dynamo_compiling():
+        quick = _energy.quick(x_hat, x, level.fields)
+        if quick is not None:
+            return quick
     check_images("soft_score_loss", "x_hat", x_hat)
     check_same("soft_score_loss", "x_hat", x_hat, "x", x)
     check_level("soft_score_loss", "level", level, x_hat)
@@ -50,14 +55,14 @@ def soft_score_loss(x_hat: Tensor, x: Tensor, level: Level) -> Tensor:
 
 def _forward(a: Tensor, b: Tensor, level: Packed) -> Tensor:
     if native.native(a):
-        return native.energy("soft_score_loss: level.", a, b, level)
+        return native.energy(a, b, level)
     return reference.soft_score_loss(a, b, native.unpack(level))
 
 
 def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
     a, b, level = inputs
-    ctx.numbers = None if isinstance(level, Tensor) else level
-    ctx.save_for_backward(a, b, level if isinstance(level, Tensor) else None)
+    ctx.numbers, saved = (None, level) if isinstance(level, Tensor) else (level, None)
+    ctx.save_for_backward(a, b, saved)
 
 
 def _backward(ctx: Any, grad: Tensor) -> Any:
@@ -65,7 +70,7 @@ def _backward(ctx: Any, grad: Tensor) -> Any:
     level = saved if ctx.numbers is None else ctx.numbers
     wide = accumulation_dtype(a.dtype)
     difference = (a.to(wide) - b.to(wide)) * (2.0 * grad)[:, None, None, None]
-    grad_a = energy_gradient("soft_score_loss: level.", difference, level).to(a.dtype)
+    grad_a = level_filter("soft_score_loss: level.", difference, None, None, level, 2).to(a.dtype)
     return grad_a if ctx.needs_input_grad[0] else None, -grad_a if ctx.needs_input_grad[1] else None, None
 
 
@@ -76,6 +81,7 @@ def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
 
 _energy = Operator(
     "energy(Tensor a, Tensor b, Tensor level) -> Tensor",
+    _C.energy,
     _forward,
     lambda a, b, level: a.new_empty(a.shape[0], dtype=accumulation_dtype(a.dtype)),
     _setup,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 from softdiff_ext import reference
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import native
 from softdiff_ext.ops.checks import check_generator, check_images, check_level, check_same
 from softdiff_ext.ops.filter import filter_sum
-from softdiff_ext.ops.level import alpha_maps, level_noise
+from softdiff_ext.ops.level import alpha_maps, level_filter
 from softdiff_ext.ops.library import traced
-from softdiff_ext.ops.noise import draw_seed, noise_like
+from softdiff_ext.ops.noise import draw_seed, noise_like, seed_source
 
 
 def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
@@ -33,6 +34,10 @@ def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: tor
     Source:
         Hoogeboom and Salimans 2022, Blurring Diffusion Models, equation 13; Daras et al. 2023, Soft Diffusion, equation 1.
     """
+    if x is not None and isinstance(level, Level) and not is_dynamo_compiling():
+        quick = level_filter.quick("diffuse: level.", x, noise, seed_source(noise, generator), level.fields, 1)
+        if quick is not None:
+            return quick
     check_images("diffuse", "x", x)
     check_level("diffuse", "level", level, x)
     check_generator("diffuse", noise, generator)
@@ -48,4 +53,4 @@ def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: tor
         drawn = noise if seed is None else noise_like(x, seed)
         assert drawn is not None
         return filter_sum((x, alpha_maps(level, x)), (drawn, reference.column(level.sigma, x.device)))
-    return level_noise("diffuse: level.", x, noise, seed, native.pack(level, x.device, tracing))
+    return level_filter("diffuse: level.", x, noise, seed, native.pack(level, x.device, tracing), 1)

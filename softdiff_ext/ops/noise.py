@@ -69,12 +69,20 @@ def _vmap(
 
 _normal = Operator(
     "normal(SymInt[] shape, Tensor seed, ScalarType dtype, Device device) -> Tensor",
+    lambda apply, *args: None,
     _forward,
     _fake,
     lambda ctx, inputs, output: None,
     lambda ctx, grad: (None, None, None, None),
     _vmap,
 )
+
+
+def seed_source(noise: object, generator: object) -> object:
+    """What `Operator.quick` takes as a seed for these arguments of an operator; where they are wrong, what it declines."""
+    if generator is None:
+        return True if noise is None else None
+    return generator if isinstance(generator, torch.Generator) else "wrong"
 
 
 def draw_seed(generator: torch.Generator | None, tracing: bool) -> int | Tensor:

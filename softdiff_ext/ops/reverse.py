@@ -6,17 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
-from softdiff_ext import reference
+from softdiff_ext import _C, reference
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import native
 from softdiff_ext.ops.checks import check_generator, check_images, check_level, check_rule, check_same
 from softdiff_ext.ops.filter import filter_sum
 from softdiff_ext.ops.library import Operator, fold_batch, traced, unfold_batch
 from softdiff_ext.ops.native import Packed
-from softdiff_ext.ops.noise import draw_seed, noise_like, same_noise
+from softdiff_ext.ops.noise import draw_seed, noise_like, same_noise, seed_source
 from softdiff_ext.ops.transform import idct
 from softdiff_ext.rules import Markov, Momentum, Rule
+
+_MARKOV, _MOMENTUM = Markov(), Momentum()  # making one takes as long as a torch.empty
 
 
 def step(
@@ -63,7 +66,7 @@ def posterior_sample(
     Source:
         Hoogeboom and Salimans 2022, Blurring Diffusion Models, section 3.
     """
-    return _checked("posterior_sample", z_t, "x_hat", x_hat, s, t, Markov(), "x", noise, generator)
+    return _checked("posterior_sample", z_t, "x_hat", x_hat, s, t, _MARKOV, "x", noise, generator)
 
 
 def momentum_step(
@@ -80,7 +83,8 @@ def momentum_step(
     Source:
         Daras et al. 2023, Soft Diffusion, algorithm 2.
     """
-    return _checked("momentum_step", x_t, "x_hat", x_hat, s, t, Momentum(exact), "x", noise, generator, state="x_t")
+    rule = _MOMENTUM if exact is False else Momentum(exact)
+    return _checked("momentum_step", x_t, "x_hat", x_hat, s, t, rule, "x", noise, generator, state="x_t")
 
 
 def posterior(z_t: Tensor, x_hat: Tensor, s: Level, t: Level) -> tuple[Tensor, Tensor]:
@@ -129,6 +133,12 @@ def _checked(
     generator: torch.Generator | None,
     state: str = "z_t",
 ) -> Tensor:
+    known = isinstance(s, Level) and isinstance(t, Level) and isinstance(rule, Rule) and z_t is not None and output is not None
+    if known and not is_dynamo_compiling():
+        seed_from = seed_source(noise, generator)
+        quick = _step.quick(op, output, z_t, noise, seed_from, s.fields, t.fields, rule.code, rule.parameter, prediction)
+        if quick is not None:
+            return quick
     _check_arguments(op, state, z_t, name, output, s, t, rule, prediction, noise)
     check_generator(op, noise, generator)
     seed = None
@@ -200,7 +210,7 @@ def _forward(
     like = next(x for x in (output, z_t, noise) if x is not None)
     number = None if seed is None else int(seed)
     if native.native(like):
-        return native.step(op, output, z_t, noise, number, s, t, rule, parameter, prediction, like)
+        return native.step(op, output, z_t, noise, number, s, t, rule, parameter, prediction)
     if number is not None:
         noise = native.normal(tuple(like.shape), number, like.dtype).to(like.device)
         noise = reference.idct(noise) if rule == Markov.code else noise
@@ -216,19 +226,23 @@ def _fake(op: str, output: Tensor | None, z_t: Tensor | None, noise: Tensor | No
 
 
 def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
-    ctx.op, *_, s, t, ctx.rule, ctx.parameter, ctx.prediction = inputs
-    ctx.numbers = [None if isinstance(level, Tensor) else level for level in (s, t)]
-    ctx.save_for_backward(*(level if isinstance(level, Tensor) else None for level in (s, t)))
+    op, _, _, _, _, s, t, rule, parameter, prediction = inputs
+    if isinstance(s, Tensor) or isinstance(t, Tensor):
+        ctx.save_for_backward(*(level if isinstance(level, Tensor) else None for level in (s, t)))
+        s, t = (None if isinstance(level, Tensor) else level for level in (s, t))
+    ctx.constants = op, s, t, rule, parameter, prediction
 
 
 def _backward(ctx: Any, grad: Tensor) -> Any:
-    s, t = (saved if numbers is None else numbers for saved, numbers in zip(ctx.saved_tensors, ctx.numbers, strict=True))
+    op, s, t, rule, parameter, prediction = ctx.constants
+    if s is None or t is None:
+        s, t = (saved if level is None else level for saved, level in zip(ctx.saved_tensors, (s, t), strict=True))
     # Each term is self-adjoint, so its gradient is the step with that term alone.
     grads: list[Tensor | None] = [None, None, None]
     for i in range(3):
         if ctx.needs_input_grad[1 + i]:
             alone = [grad if j == i else None for j in range(3)]
-            grads[i] = _step(ctx.op, *alone, None, s, t, ctx.rule, ctx.parameter, ctx.prediction)
+            grads[i] = _step(op, *alone, None, s, t, rule, parameter, prediction)
     return None, *grads, None, None, None, None, None, None
 
 
@@ -243,6 +257,7 @@ def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
 _step = Operator(
     "step(str op, Tensor? output, Tensor? z_t, Tensor? noise, Tensor? seed, Tensor s, Tensor t, int rule, float parameter, "
     "str prediction) -> Tensor",
+    _C.step,
     _forward,
     _fake,
     _setup,

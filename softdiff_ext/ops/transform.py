@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
-from softdiff_ext import reference
+from softdiff_ext import _C, reference
 from softdiff_ext.ops import native
 from softdiff_ext.ops.checks import check_floating
 from softdiff_ext.ops.library import Operator
@@ -52,6 +53,10 @@ def idct(u: Tensor, ndim: int = 2) -> Tensor:
 
 
 def _checked(op: str, name: str, x: Tensor, ndim: int, inverse: bool) -> Tensor:
+    if not is_dynamo_compiling():
+        quick = _dct.quick(x, ndim, inverse)
+        if quick is not None:
+            return quick
     check_floating(op, name, x)
     if not isinstance(ndim, int) or ndim not in (1, 2, 3):
         raise ValueError(f"{op}: ndim must be 1, 2 or 3, got {ndim}")
@@ -87,6 +92,7 @@ def _vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, ndim: int, inve
 
 _dct = Operator(
     "dct(Tensor x, int ndim, bool inverse) -> Tensor",
+    _C.transform,
     _forward,
     lambda x, ndim, inverse: torch.empty_like(x, memory_format=torch.contiguous_format),
     _setup,
