@@ -29,8 +29,10 @@ SOFTDIFF_INLINE SplitExponential split_exponential(double x) {
     bits = (bits + 1023) << 52;
     SplitExponential out;
     std::memcpy(&out.power, &bits, sizeof bits);
-    double series = 1.0 / 40320;
-    for (double coefficient : {1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0}) series = series * r + coefficient;
+    constexpr double kSeries[] = {1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0};
+    double series = 0.0;
+    SOFTDIFF_UNROLL
+    for (double coefficient : kSeries) series = series * r + coefficient;
     out.rest = series * r;
     return out;
 }
