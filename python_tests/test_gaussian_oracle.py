@@ -17,8 +17,9 @@ from torch import Tensor
 import softdiff_ext as sd
 from softdiff_ext import reference
 from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion
+from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.rules import Rule
-from softdiff_ext.sampling import reverse, times
+from softdiff_ext.sampling import times
 
 SIZE = 8
 LAM = reference.eigenvalues((SIZE, SIZE))
@@ -199,6 +200,6 @@ def test_part_of_a_run_ends_at_its_level() -> None:
         v = (scalars(process, s)[1] * g + kappa * (1 - scalars(process, t)[1] * g)) ** 2 * v + omega**2
     generator = torch.Generator().manual_seed(3)
     z = process.prior((4000, 1, SIZE, SIZE), generator)
-    z = reverse(process.level, lambda z, t: z + perfect(process, z, t), "x", sd.Markov(), z, chosen, generator)
+    z = process.reverse(lambda z, t: perfect(process, z, t), z, chosen, sd.Markov(), ImageDraws(generator))
     ratio = (reference.dct(z.double()) ** 2).mean(dim=(0, 1)) / v
     assert float((ratio - 1).abs().max()) < 4.5 * (2 / 4000) ** 0.5

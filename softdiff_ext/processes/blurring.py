@@ -11,7 +11,7 @@ from torch import Tensor
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import diffuse
 from softdiff_ext.processes.base import Process, as_time, check_shape
-from softdiff_ext.processes.draws import standard_normal, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, standard_normal, stratified_times
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Markov
 from softdiff_ext.schedules import Cosine, sin2_blur
@@ -63,10 +63,14 @@ class BlurringDiffusion(Process):
         return Level(self.cosine.log_a(time), tau, self.cosine.sigma(time), torch.full_like(time, self.floor))
 
     def prior(
-        self, shape: Sequence[int], generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        first: int = 0,
     ) -> Tensor:
         """Start images: N(0, I)."""
-        return standard_normal(check_shape(shape), generator, torch.device("cpu" if device is None else device))
+        return ImageDraws(generator, first).normal(check_shape(shape), device=device)
 
     def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
         """Mean over batch and pixels of (target - output)^2, t stratified uniform; the target is what `prediction` names."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import dct, diffuse, eigenvalues, idct, soft_score_loss
 from softdiff_ext.processes.base import Process, as_time, check_images, check_shape
-from softdiff_ext.processes.draws import choices, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Momentum
 from softdiff_ext.schedules import geometric, interpolate, w2_levels
@@ -104,7 +104,11 @@ class SoftDiffusion(Process):
         self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
 
     def prior(
-        self, shape: Sequence[int], generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        first: int = 0,
     ) -> Tensor:
         """Start images: randomly chosen training images under the blur and noise of t = 1."""
         self._check_fitted()
@@ -114,9 +118,10 @@ class SoftDiffusion(Process):
             raise ValueError(f"shape: SoftDiffusion was fitted on images {fitted}, got {sizes}")
         own = self.coefficients.device
         u = torch.zeros(batch, *sizes, device=own)
-        u[..., self.kept] = self.coefficients[choices(len(self.coefficients), batch, generator, own)]
+        draws = ImageDraws(generator, first)
+        u[..., self.kept] = self.coefficients[draws.choices(len(self.coefficients), batch).to(own)]
         blurred = idct(u).to(own if device is None else device)
-        return diffuse(blurred, Level(sigma=self.sigma[1]), generator=generator)
+        return blurred + self.sigma[1] * draws.normal(blurred.shape, draw=1, device=blurred.device)
 
     def output(self, model: Model, z_t: Tensor, t: Tensor) -> Tensor:
         """Clean estimate: z_t plus the residual that the network predicts."""
