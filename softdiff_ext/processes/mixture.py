@@ -56,7 +56,8 @@ def log_density(x: Tensor, means: Tensor, factors: Tensor) -> Tensor:
     centred = (x[:, None, :] - means).movedim(0, -1)  # [M, D, N]
     whitened = torch.linalg.solve_triangular(factors, centred, upper=False)
     log_det = factors.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-    return -0.5 * whitened.square().sum(dim=1).T - log_det - 0.5 * x.shape[1] * math.log(2 * math.pi)
+    density: Tensor = -0.5 * whitened.square().sum(dim=1).T - log_det - 0.5 * x.shape[1] * math.log(2 * math.pi)
+    return density
 
 
 def _spread_points(x: Tensor, count: int) -> Tensor:
