@@ -16,10 +16,11 @@ from torch import Tensor
 
 import softdiff_ext as sd
 from softdiff_ext import reference
-from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion
+from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion, VariationalDiffusion
 from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.rules import Rule
 from softdiff_ext.sampling import times
+from softdiff_ext.schedules import LinearBeta, LinearGamma
 
 SIZE = 8
 LAM = reference.eigenvalues((SIZE, SIZE))
@@ -30,6 +31,8 @@ TRAINING = reference.idct(
 )
 
 MAKERS = {
+    "ddpm": lambda: VariationalDiffusion(LinearBeta(50, 1e-3, 0.2)),
+    "vdm, v": lambda: VariationalDiffusion(LinearGamma(-10.0, 6.0), "v"),
     "blurring, eps": lambda: BlurringDiffusion(sigma_blur_max=2.0),
     "blurring, v": lambda: BlurringDiffusion(sigma_blur_max=2.0, prediction="v"),
     "blurring, x, no floor": lambda: BlurringDiffusion(sigma_blur_max=2.0, floor=0.0, prediction="x"),
@@ -111,7 +114,7 @@ def recursion(process: Process, rule: Rule, steps: int, v: Tensor) -> Tensor:
 
 def start(process: Process) -> Tensor:
     """Second moment of the prior: unit noise, or the training images themselves under the last level."""
-    if isinstance(process, BlurringDiffusion):
+    if isinstance(process, VariationalDiffusion):
         return torch.ones_like(LAM)
     _, alpha, sigma = scalars(process, 1.0)
     return alpha**2 * (reference.dct(TRAINING) ** 2).mean(dim=(0, 1)) + sigma**2

@@ -58,7 +58,8 @@ class BlurringDiffusion(VariationalDiffusion):
         if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 2):
             raise ValueError(f"BlurringDiffusion: block must be None or an int >= 2, got {block!r}")
         super().__init__(Cosine(logsnr_min, logsnr_max), prediction, weighting, steps, values)
-        self.sigma_blur_max, self.floor, self.block = float(sigma_blur_max), float(floor), block
+        self.sigma_blur_max, self.floor = float(sigma_blur_max), float(floor)
+        self.block = block if sigma_blur_max > 0.0 else None
 
     def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:
         """Clean images that the network's output tells of."""
@@ -70,7 +71,7 @@ class BlurringDiffusion(VariationalDiffusion):
         return self._join(super().advance(self._split(z_t), self._split(output), s, t, rule, fresh), z_t)
 
     def _level(self, t: Tensor, log_a: Tensor, sigma: Tensor) -> Level:
-        # Without blur the floor says nothing; left out, all is that of VariationalDiffusion to the last bit.
+        # Without blur floor and blocks say nothing; left out, all is that of VariationalDiffusion to the last bit.
         floor = self.floor if self.sigma_blur_max > 0.0 else 0.0
         return Level(log_a, sin2_blur(t, self.sigma_blur_max) ** 2 / 2, sigma, torch.full_like(t, floor))
 
