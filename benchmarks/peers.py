@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 
 import torch
 from array_peers import FFTW, Ducc, OpenCV, Scipy
@@ -30,4 +31,10 @@ def usable(
     """The peers that are here and can do this shape and number type."""
     absent = missing()
     chosen = [p for p in PEERS if p.name not in absent and p.name not in leave_out and p.supports(shape, dtype, ndim)]
-    return [peer(shape, dtype, threads, ndim) for peer in chosen]
+    return [made(peer, shape, dtype, threads, ndim) for peer in chosen]
+
+
+@lru_cache(maxsize=8)
+def made(peer: type[Peer], shape: tuple[int, ...], dtype: torch.dtype, threads: int, ndim: int) -> Peer:
+    """Plans and matrices are made once for the cases of one shape."""
+    return peer(shape, dtype, threads, ndim)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ GROUPS = {
     "training": "One batch of heat-dissipation training: blur at level k plus noise, and blur at level k - 1",
     "sweep": "dct_blur by size, about 2^20 pixels",
 }
-EXPLANATION = f"""Medians of interleaved rounds in one process. `ns/pixel` is ours for each number of the tensor; a column with a
-name is how many times as long that takes (bold: the best of them). `{COPY}` copies one image tensor into memory that is
+EXPLANATION = f"""Medians of interleaved rounds in one process. `ns/pixel` is ours for each number of the tensor; a column with
+a name is how many times as long that takes (bold: the best of them). `{COPY}` copies one image tensor into memory that is
 there, `{CLONE}` into new memory, as operators write; `x copy` is ours over `{COPY}`. Peers may keep everything that does not
 depend on the images; ours is told heat times and levels anew at every call. Warm: the same operand again; cold: operands in
 turn, twice as large together as the last cache. `{TWIN}`: the same in torch with matmuls and torch.randn.
@@ -37,17 +37,18 @@ turn, twice as large together as the last cache. `{TWIN}`: the same in torch wit
 
 @dataclass
 class Result:
-    """One run."""
+    """One run; `overhead`: rows of benchmarks/overhead.py."""
 
     machine: dict[str, Any]
     rows: list[Row]
+    overhead: list[Row] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Result:
         content = json.loads(path.read_text())
         if content["schema"] != SCHEMA:
             raise ValueError(f"{path}: schema must be {SCHEMA}, got {content['schema']}")
-        return cls(content["machine"], content["rows"])
+        return cls(content["machine"], content["rows"], content["overhead"])
 
 
 def name_of(shape: tuple[int, ...] | list[int]) -> str:
@@ -132,6 +133,10 @@ def markdown(result: Result) -> str:
     lines += target_table(evaluate(result.rows))
     for group in GROUPS:
         lines += group_tables(rows, group)
+    if result.overhead:
+        header = list(result.overhead[0])
+        body = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in result.overhead]
+        lines += ["## Calls on a tiny image", "", *table(header, body)]
     return "\n".join(lines)
 
 
@@ -180,7 +185,7 @@ def write(result: Result, out: Path | None, root: Path) -> None:
     """All files of a run; into the project itself (results, plot, README) where `out` is None."""
     folder = out or root / "benchmarks" / "results"
     plot = out / "speed.png" if out else root / "docs" / "images" / "speed.png"
-    content = {"schema": SCHEMA, "machine": result.machine}
+    content = {"schema": SCHEMA, "machine": result.machine, "overhead": result.overhead}
     rows = ",\n".join(json.dumps(row) for row in result.rows)
     replace(folder / "bench.json", json.dumps(content)[:-1] + ', "rows": [\n' + rows + "\n]}\n")
     render(result, folder, plot)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 MIN_ROUNDS, MAX_ROUNDS = 9, 41
+BURST_SECONDS, MAX_BURST = 2.5e-3, 4  # short calls are timed some times in a row, so that one interruption is not all there is
 SLOW, SLOW_STRIDE = 5.0, 4
-"""A candidate that takes more than SLOW times as long as the fastest operator runs in every SLOW_STRIDE-th round only, and
+"""A candidate that takes more than SLOW times as long as the first one runs in every SLOW_STRIDE-th round only, and
 without an untimed call before: reading an image from memory would be less than a hundredth of its time."""
 
 
@@ -36,7 +37,7 @@ def interleaved(calls: dict[str, Callable[[Any], Any]], operands: Sequence[Any],
     """Time every call on the operands.
 
     Args:
-        calls: name -> function of one operand; each has run before (plans made, code compiled).
+        calls: name -> function of one operand, ours first; each has run before (plans made, code compiled).
         operands: each timed call comes right after an untimed one of its own, so that code and tables are in the caches. One
             operand: it is warm too. Several: cold, each call gets the operand that was used longest ago, and results are kept
             until as many others have been made, so that memory given out again is cold as well. Together they should be
@@ -62,9 +63,10 @@ def interleaved(calls: dict[str, Callable[[Any], Any]], operands: Sequence[Any],
     gc.disable()
     try:
         pilot = {name: once(call) for name, call in calls.items()}
-        fastest = min(seconds for name, seconds in pilot.items() if not name.startswith("copy")) if pilot else 0.0
-        stride = {name: SLOW_STRIDE if seconds > SLOW * fastest else 1 for name, seconds in pilot.items()}
-        round_time = sum(seconds * (2 if stride[name] == 1 else 1 / SLOW_STRIDE) for name, seconds in pilot.items())
+        first = next(iter(pilot.values()), 0.0)
+        stride = {name: SLOW_STRIDE if seconds > SLOW * first else 1 for name, seconds in pilot.items()}
+        burst = {name: max(1, min(MAX_BURST, int(BURST_SECONDS / seconds))) for name, seconds in pilot.items()}
+        round_time = sum(t * (1 + burst[name] if stride[name] == 1 else 1 / SLOW_STRIDE) for name, t in pilot.items())
         rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, int(budget / max(round_time, 1e-9))))
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for index in range(rounds):
@@ -74,7 +76,7 @@ def interleaved(calls: dict[str, Callable[[Any], Any]], operands: Sequence[Any],
                     continue
                 if stride[name] == 1:
                     once(calls[name])
-                seconds[name].append(once(calls[name]))
+                seconds[name] += [once(calls[name]) for _ in range(burst[name])]
     finally:
         if collecting:
             gc.enable()
