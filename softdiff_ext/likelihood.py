@@ -14,6 +14,7 @@ Source: Kingma et al. 2021, Variational Diffusion Models, sections 3 to 4 and ap
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,22 @@ def to_bits(nats: Tensor, x: Tensor) -> Tensor:
 def grid(values: int) -> Tensor:
     """Pixel values 2 (i + 1/2) / values - 1, i = 0 ... values - 1, float64: bin centres of [-1, 1]."""
     return (2.0 * torch.arange(values, dtype=torch.float64) + 1.0) / values - 1.0
+
+
+def pixel_values(values: int | Sequence[float] | Tensor, name: str) -> Tensor:
+    """The values of a pixel as float64 [L]: `grid(values)` for a number of them, or the increasing values themselves.
+
+    Raises:
+        ValueError: fewer than two values, or values that do not increase; `name` is who was given them.
+    """
+    if isinstance(values, int) and not isinstance(values, bool):
+        if values < 2:
+            raise ValueError(f"{name}: values must be at least 2, got {values}")
+        return grid(values)
+    chosen = torch.as_tensor(values, dtype=torch.float64)
+    if chosen.ndim != 1 or len(chosen) < 2 or not bool(chosen.isfinite().all()) or not bool((chosen.diff() > 0).all()):
+        raise ValueError(f"{name}: values must be an int or an increasing list of two or more pixel values, got {values}")
+    return chosen
 
 
 def check_on_grid(x: Tensor, values: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from softdiff_ext import likelihood
 from softdiff_ext.learned_schedules import LearnedSchedule
 from softdiff_ext.levels import Level
-from softdiff_ext.likelihood import BitsPerDimension, to_bits
+from softdiff_ext.likelihood import BitsPerDimension, pixel_values, to_bits
 from softdiff_ext.ops import diffuse
 from softdiff_ext.processes.base import Process, as_time, check_shape
 from softdiff_ext.processes.draws import ImageDraws, standard_normal, stratified_times
@@ -73,7 +73,7 @@ class VariationalDiffusion(Process):
             raise ValueError(f"{name}: steps must be None or an int >= 1, got {steps!r}")
         self.schedule, self.prediction, self.weighting = schedule, prediction, weighting
         self.steps = schedule.steps if steps is None else steps
-        self.register_buffer("values", _values(values, name), persistent=False)
+        self.register_buffer("values", pixel_values(values, name), persistent=False)
 
     def level(self, t: float | Tensor) -> Level:
         time = as_time(t)
@@ -255,15 +255,3 @@ class VariationalDiffusion(Process):
             for value in (torch.exp(torch.as_tensor(level.log_a)), level.sigma)
         )
         return a * eps - sigma * x
-
-
-def _values(values: int | Sequence[float] | Tensor, name: str) -> Tensor:
-    """Pixel values, float64 [L]."""
-    if isinstance(values, int) and not isinstance(values, bool):
-        if values < 2:
-            raise ValueError(f"{name}: values must be at least 2, got {values}")
-        return likelihood.grid(values)
-    chosen = torch.as_tensor(values, dtype=torch.float64)
-    if chosen.ndim != 1 or len(chosen) < 2 or not bool(chosen.isfinite().all()) or not bool((chosen.diff() > 0).all()):
-        raise ValueError(f"{name}: values must be an int or an increasing list of two or more pixel values, got {values}")
-    return chosen
