@@ -24,43 +24,34 @@ STYLE = {
     OURS: ("#000000", "o", "softdiff_ext"),
     COPY: ("#999999", "", "copying the images"),
 }
-TICKS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write the plot of the rows of group "sweep" (one thread) as a PNG."""
-    curves: dict[str, list[tuple[int, float]]] = {name: [] for name in STYLE}
+    """Write the plot of the rows of group "sweep" (one thread) as a PNG: powers of two on the left, odd sizes on the right."""
+    curves: dict[str, dict[int, float]] = {name: {} for name in STYLE}
     for (group, _, shape, *_), case in Rows(rows):
         if group == "sweep":
             for name in set(case) & set(STYLE):
-                curves[name].append((shape[-1], case[name]["ns_per_pixel_median"]))
-    figure, axes = plt.subplots(figsize=(8.4, 4.6), dpi=150, facecolor="white")
-    for name, points in curves.items():
-        if not points:
-            continue
-        colour, marker, _ = STYLE[name]
-        ours = name == OURS
-        sizes, times = zip(*sorted(points), strict=True)
-        axes.plot(
-            sizes,
-            times,
-            color=colour,
-            marker=marker or None,
-            markersize=6 if ours else 4.5,
-            linewidth=2.6 if ours else 1.3,
-            linestyle="--" if name == COPY else "-",
-            zorder=3 if ours else 2,
-        )
-    axes.set(xscale="log", yscale="log", xlabel="side of the image, pixels (odd and prime sizes included)")
-    axes.set_ylabel("ns per pixel, lower is faster")
-    axes.set_title("Blur in the DCT basis, one heat time a sample: float32, 1 thread", loc="left", fontsize=11)
-    axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
-    axes.minorticks_off()
-    axes.set_yticks((0.1, 0.3, 1, 3, 10, 30, 100), ("0.1", "0.3", "1", "3", "10", "30", "100"))
-    axes.grid(color="#e4e4e4", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    label_ends(axes, {name: sorted(points)[-1] for name, points in curves.items() if points})
-    figure.tight_layout()
+                curves[name][shape[-1]] = case[name]["ns_per_pixel_median"]
+    sizes = sorted({size for points in curves.values() for size in points})
+    panels = {"powers of two": [n for n in sizes if n & (n - 1) == 0], "odd and prime sizes": [n for n in sizes if n % 2]}
+    options = {"sharey": True, "width_ratios": [1.25, 1.0], "layout": "constrained"}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 5.0), dpi=150, facecolor="white", **options)
+    for axes, (title, columns) in zip((left, right), panels.items(), strict=True):
+        for name, points in curves.items():
+            here = [(i, points[n]) for i, n in enumerate(columns) if n in points]
+            if here:
+                line(axes, name, here)
+        axes.set(yscale="log", xlabel=f"side of the image in pixels: {title}")
+        axes.set_xticks(range(len(columns)), [str(n) for n in columns])
+        axes.minorticks_off()
+        axes.set_yticks((0.1, 0.3, 1, 3, 10, 30, 100), ("0.1", "0.3", "1", "3", "10", "30", "100"))
+        axes.grid(color="#e4e4e4", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("ns per pixel, lower is faster")
+    figure.suptitle("Blur in the DCT basis, a heat time for each sample: float32, 1 thread", fontsize=11)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, format="png", facecolor="white")
@@ -68,12 +59,17 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     os.replace(partial, path)
 
 
-def label_ends(axes: Any, ends: dict[str, tuple[int, float]]) -> None:
-    """Write each curve's name at its right end, pushed apart where they would overlap: no legend to look up."""
-    low, last = 0.0, max(size for size, _ in ends.values())
-    for name, (_, time) in sorted(ends.items(), key=lambda item: item[1][1]):
-        low = max(time, low * 1.30)  # 1.30: a line of text on this log axis
-        colour, _, label = STYLE[name]
-        weight = "bold" if name == OURS else "normal"
-        axes.annotate(label, (last, low), (10, 0), textcoords="offset points", va="center", color=colour, weight=weight)
-    axes.margins(x=0.03)
+def line(axes: Any, name: str, points: list[tuple[int, float]]) -> None:
+    """One candidate's curve; ours is the thick one."""
+    colour, marker, label = STYLE[name]
+    ours = name == OURS
+    axes.plot(
+        *zip(*points, strict=True),
+        color=colour,
+        marker=marker or None,
+        markersize=6.5 if ours else 4.5,
+        linewidth=2.8 if ours else 1.3,
+        linestyle="--" if name == COPY else "-",
+        label=label,
+        zorder=3 if ours else 2,
+    )
