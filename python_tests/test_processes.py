@@ -19,6 +19,7 @@ from softdiff_ext.processes.draws import stratified_times
 from softdiff_ext.processes.network import call_network, unwrap
 from softdiff_ext.rules import Rule
 from softdiff_ext.sampling import times
+from softdiff_ext.schedules import LinearBeta, LinearGamma
 
 SIZE = 8
 
@@ -45,6 +46,8 @@ MAKERS: dict[str, Callable[[], Process]] = {
     "blurring eps": blurring,
     "blurring v": lambda: blurring("v"),
     "blurring x": lambda: blurring("x"),
+    "ddpm": lambda: sd.VariationalDiffusion(LinearBeta(100)),
+    "vdm": lambda: sd.VariationalDiffusion(LinearGamma(-10.0, 5.0), "v"),
     "soft": soft,
 }
 every_process = pytest.mark.parametrize("process", [pytest.param(make(), id=name) for name, make in MAKERS.items()])
