@@ -106,14 +106,12 @@ def grid_nats(x: Tensor, gamma_0: Tensor, eps: Tensor, values: Tensor) -> Tensor
         [B], float64. Differentiable in gamma_0.
     """
     scale, wide = torch.exp(-0.5 * gamma_0), torch.promote_types(x.dtype, torch.float32)
-    pixels, noise = x.reshape(x.shape[0], -1).to(wide), eps.reshape(x.shape[0], -1).to(wide)
-    per_image = max(1, pixels.shape[1] * len(values))
-    sums = [torch.zeros(0, dtype=torch.float64, device=x.device)]
-    for part, fresh in zip(*(torch.split(image, max(1, CHUNK // per_image)) for image in (pixels, noise)), strict=True):
-        distance = (part[..., None] - values.to(part)) * scale.to(wide)
-        logits = -distance * (fresh[..., None] + 0.5 * distance)
-        sums.append(torch.logsumexp(logits, dim=-1).double().sum(dim=1))
-    return torch.cat(sums)
+    pixels, noise = x.reshape(-1).to(wide), eps.reshape(-1).to(wide)
+    nats = []
+    for part, fresh in zip(*(torch.split(flat, max(1, CHUNK // len(values))) for flat in (pixels, noise)), strict=True):
+        distance = (part[:, None] - values.to(part)) * scale.to(wide)
+        nats.append(torch.logsumexp(-distance * (fresh[:, None] + 0.5 * distance), dim=1).double())
+    return torch.cat(nats).reshape(x.shape[0], math.prod(x.shape[1:])).sum(dim=1)
 
 
 def discretised_normal_nats(x: Tensor, mean: Tensor, std: float, values: Tensor) -> Tensor:
