@@ -1,5 +1,6 @@
 # make demo    set up and run the digits demo: pictures and numbers in out/demo (under 8 minutes on 2 CPU cores)
 # make test    set up and run the whole test suite
+# make bench   set up and measure the speed of all operators beside other libraries (6 minutes): benchmarks/results, README.md
 # make lint    the linters: ruff, mypy, clang-format, clang-tidy (what the CI runs before the tests)
 # make cross-check   the CPU kernels for aarch64 (NEON): compiled without a warning, run under qemu; needs the Debian packages
 #                    g++-aarch64-linux-gnu and, to run them, qemu-user-static
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 # what an installed package is made of: when one of these changes, the next target installs again
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc softdiff_ext -type f -not -name '*.pyc' -not -name '*.so')
 
-.PHONY: demo test lint cross-check venv clean
+.PHONY: demo test bench lint cross-check venv clean
 
 demo: $(VENV)/.installed-train
 	@echo "== demo: train both processes on the digit scans, sample, measure -> out/demo"
@@ -23,6 +24,10 @@ demo: $(VENV)/.installed-train
 test: $(VENV)/.installed-dev
 	@echo "== test: the whole suite"
 	$(BIN)/pytest
+
+bench: $(VENV)/.installed-bench
+	@echo "== bench: every operator beside its peers -> benchmarks/results, docs/images/speed.png, README.md"
+	$(BIN)/python benchmarks/bench.py
 
 lint: $(VENV)/.installed-dev
 	BIN=$(BIN) .ci/lint
@@ -50,3 +55,8 @@ $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 	@echo "== install the package, its training extra and the development tools (compiles the C++ extension; minutes the first time)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[train,dev]"
 	@touch $@ $(VENV)/.installed-train
+
+$(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python
+	@echo "== install the package and the libraries it is compared with (compiles the C++ extension; minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[bench]"
+	@touch $@

@@ -16,9 +16,11 @@ from torch import Tensor
 
 import softdiff_ext as sd
 from softdiff_ext import reference
-from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion
+from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion, VariationalDiffusion
+from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.rules import Rule
-from softdiff_ext.sampling import reverse, times
+from softdiff_ext.sampling import times
+from softdiff_ext.schedules import LinearBeta, LinearGamma
 
 SIZE = 8
 LAM = reference.eigenvalues((SIZE, SIZE))
@@ -29,6 +31,8 @@ TRAINING = reference.idct(
 )
 
 MAKERS = {
+    "ddpm": lambda: VariationalDiffusion(LinearBeta(50, 1e-3, 0.2)),
+    "vdm, v": lambda: VariationalDiffusion(LinearGamma(-10.0, 6.0), "v"),
     "blurring, eps": lambda: BlurringDiffusion(sigma_blur_max=2.0),
     "blurring, v": lambda: BlurringDiffusion(sigma_blur_max=2.0, prediction="v"),
     "blurring, x, no floor": lambda: BlurringDiffusion(sigma_blur_max=2.0, floor=0.0, prediction="x"),
@@ -110,7 +114,7 @@ def recursion(process: Process, rule: Rule, steps: int, v: Tensor) -> Tensor:
 
 def start(process: Process) -> Tensor:
     """Second moment of the prior: unit noise, or the training images themselves under the last level."""
-    if isinstance(process, BlurringDiffusion):
+    if isinstance(process, VariationalDiffusion):
         return torch.ones_like(LAM)
     _, alpha, sigma = scalars(process, 1.0)
     return alpha**2 * (reference.dct(TRAINING) ** 2).mean(dim=(0, 1)) + sigma**2
@@ -199,6 +203,6 @@ def test_part_of_a_run_ends_at_its_level() -> None:
         v = (scalars(process, s)[1] * g + kappa * (1 - scalars(process, t)[1] * g)) ** 2 * v + omega**2
     generator = torch.Generator().manual_seed(3)
     z = process.prior((4000, 1, SIZE, SIZE), generator)
-    z = reverse(process.level, lambda z, t: z + perfect(process, z, t), "x", sd.Markov(), z, chosen, generator)
+    z = process.reverse(lambda z, t: perfect(process, z, t), z, chosen, sd.Markov(), ImageDraws(generator))
     ratio = (reference.dct(z.double()) ** 2).mean(dim=(0, 1)) / v
     assert float((ratio - 1).abs().max()) < 4.5 * (2 / 4000) ** 0.5

@@ -19,6 +19,7 @@ from softdiff_ext.processes.draws import stratified_times
 from softdiff_ext.processes.network import call_network, unwrap
 from softdiff_ext.rules import Rule
 from softdiff_ext.sampling import times
+from softdiff_ext.schedules import LinearBeta, LinearGamma
 
 SIZE = 8
 
@@ -45,6 +46,8 @@ MAKERS: dict[str, Callable[[], Process]] = {
     "blurring eps": blurring,
     "blurring v": lambda: blurring("v"),
     "blurring x": lambda: blurring("x"),
+    "ddpm": lambda: sd.VariationalDiffusion(LinearBeta(100)),
+    "vdm": lambda: sd.VariationalDiffusion(LinearGamma(-10.0, 5.0), "v"),
     "soft": soft,
 }
 every_process = pytest.mark.parametrize("process", [pytest.param(make(), id=name) for name, make in MAKERS.items()])
@@ -184,7 +187,7 @@ def test_soft_loss_is_the_weighted_blurred_error(floor: float) -> None:
     loss, logged = process.loss(lambda z, t: x + wrong - z, x, seeded(0))
     assert float(loss) == pytest.approx(float(weighted.mean()), rel=0.02)  # 512 strata of a weight that goes from 100 to 1
     assert logged["weighted_mse"] == pytest.approx(float(loss))
-    assert logged["blurred_mse"] < logged["weighted_mse"]
+    assert logged["corrupted_mse"] < logged["weighted_mse"]
 
 
 @every_process
@@ -309,7 +312,7 @@ def test_no_images_asked_for_are_none_given() -> None:
         (lambda: SoftDiffusion(sigma_blur=(2.0, 1.0)), "sigma_blur must be finite with 0 < first < last, got"),
         (lambda: SoftDiffusion(sigma=(0.0, 0.1)), "sigma must be finite with 0 < first <= last, got"),
         (lambda: SoftDiffusion(weight_floor=1.0), "weight_floor must be in .0, 1., got 1.0"),
-        (lambda: SoftDiffusion(corruption=object()), "corruption must be None, only the spectral blur is there so far"),
+        (lambda: SoftDiffusion((0.01, 2.0), corruption=sd.NestedMask()), "give sigma_blur or a corruption, got"),
     ],
 )
 def test_bad_options_are_refused(make: Callable[[], Process], text: str) -> None:
@@ -352,7 +355,7 @@ def test_what_fit_took_travels_in_the_state_dict() -> None:
     loaded.load_state_dict(fitted.state_dict())
     assert torch.equal(fitted.prior((5, 1, SIZE, SIZE), seeded(0)), loaded.prior((5, 1, SIZE, SIZE), seeded(0)))
     assert float(fitted.level(0.4).tau) == float(loaded.level(0.4).tau)
-    with pytest.raises(RuntimeError, match="sigma_blur_nodes"):
+    with pytest.raises(RuntimeError, match="nodes"):
         SoftDiffusion().load_state_dict({})
     assert blurring().state_dict() == {}
 

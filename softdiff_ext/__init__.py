@@ -6,7 +6,11 @@ how it all follows from one equation.
 """
 
 from softdiff_ext.build_info import build_info
+from softdiff_ext.corruptions import BlockAverage, Corruption, Grayscale, LinearMap, NestedMask, SpectralBlur
+from softdiff_ext.learned_schedules import LearnedLinear, LearnedMonotone
 from softdiff_ext.levels import Level
+from softdiff_ext.likelihood import BitsPerDimension
+from softdiff_ext.linear import LinearLevel, linear_diffuse, linear_score_loss, linear_step
 from softdiff_ext.ops import (
     dct,
     dct_blur,
@@ -21,31 +25,62 @@ from softdiff_ext.ops import (
     spectral_filter,
     step,
 )
-from softdiff_ext.processes import BlurringDiffusion, SoftDiffusion
+from softdiff_ext.processes import (
+    BlurringDiffusion,
+    ColdDiffusion,
+    ImageDraws,
+    InverseHeatDissipation,
+    SoftDiffusion,
+    VariationalDiffusion,
+)
 from softdiff_ext.rules import DDIM, Cold, Markov, Momentum, Naive
+from softdiff_ext.sampling import quadratic_times, uniform_times
+from softdiff_ext.schedules import Cosine, LinearBeta, LinearGamma
 
 __version__: str = build_info()["version"]
 
 __all__ = [
     "DDIM",
+    "BitsPerDimension",
+    "BlockAverage",
     "BlurringDiffusion",
     "Cold",
+    "ColdDiffusion",
+    "Corruption",
+    "Cosine",
+    "Grayscale",
+    "ImageDraws",
+    "InverseHeatDissipation",
+    "LearnedLinear",
+    "LearnedMonotone",
     "Level",
+    "LinearBeta",
+    "LinearGamma",
+    "LinearLevel",
+    "LinearMap",
     "Markov",
     "Momentum",
     "Naive",
+    "NestedMask",
     "SoftDiffusion",
+    "SpectralBlur",
+    "VariationalDiffusion",
     "build_info",
     "dct",
     "dct_blur",
     "diffuse",
     "eigenvalues",
     "idct",
+    "linear_diffuse",
+    "linear_score_loss",
+    "linear_step",
     "momentum_step",
     "normal",
     "posterior",
     "posterior_sample",
+    "quadratic_times",
     "soft_score_loss",
     "spectral_filter",
     "step",
+    "uniform_times",
 ]

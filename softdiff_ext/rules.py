@@ -27,6 +27,11 @@ class Rule:
     def parameter(self) -> float:
         return 0.0
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether omega can be above 0."""
+        return True
+
 
 @dataclass(frozen=True)
 class Markov(Rule):
@@ -69,6 +74,10 @@ class DDIM(Rule):
     def parameter(self) -> float:
         return float(self.eta)
 
+    @property
+    def adds_noise(self) -> bool:
+        return float(self.eta) > 0.0
+
 
 @dataclass(frozen=True)
 class Naive(Rule):
@@ -85,9 +94,17 @@ class Naive(Rule):
     def parameter(self) -> float:
         return -1.0 if self.std is None else float(self.std)
 
+    @property
+    def adds_noise(self) -> bool:
+        return self.std is None or float(self.std) > 0.0
+
 
 @dataclass(frozen=True)
 class Cold(Rule):
     """Cold Diffusion's algorithm 2: kappa = 1, omega = 0."""
 
     code: ClassVar[int] = 4
+
+    @property
+    def adds_noise(self) -> bool:
+        return False

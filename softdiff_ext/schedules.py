@@ -8,17 +8,76 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Instant:
+    """What a noise schedule says of times t, each a float64 tensor of the shape of t.
+
+    Args:
+        log_a, sigma: log of the signal scale, and the noise std.
+        gamma, slope: -ln(a^2 / sigma^2) and its derivative by t, in nats.
+        time: the time that the network is told.
+    """
+
+    log_a: Tensor
+    sigma: Tensor
+    gamma: Tensor
+    slope: Tensor
+    time: Tensor
+
+
+class NoiseSchedule:
+    """A variance-preserving schedule: gamma(t) = -logsnr = -ln(a^2 / sigma^2) grows with t, and a^2 + sigma^2 = 1.
+
+    From gamma follow a^2 = sigmoid(-gamma) and sigma^2 = sigmoid(gamma), so neither is formed as 1 minus the other.
+
+    Source:
+        Kingma et al. 2021, Variational Diffusion Models, section 3.
+    """
+
+    steps: int | None = None
+    """Number of times that the schedule is a table of, at t = 1/steps ... 1, with no noise at t = 0; None: any t is as good."""
+
+    def gamma(self, t: Tensor) -> Tensor:
+        """-ln(a^2 / sigma^2) in nats, float64, shape of t."""
+        raise NotImplementedError
+
+    def slope(self, t: Tensor) -> Tensor:
+        """d gamma / dt in nats, shape of t."""
+        raise NotImplementedError
+
+    def log_a(self, t: Tensor) -> Tensor:
+        """ln a(t), exact to rounding where a is 1 to many digits."""
+        return 0.5 * F.logsigmoid(-self.gamma(t))
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise std sigma(t)."""
+        return torch.exp(0.5 * F.logsigmoid(self.gamma(t)))
+
+    def logsnr(self, t: Tensor) -> Tensor:
+        """ln(a^2 / sigma^2) in nats."""
+        return -self.gamma(t)
+
+    def time(self, t: Tensor) -> Tensor:
+        """The time that the network is told at time t."""
+        return t
+
+    def at(self, t: Tensor) -> Instant:
+        """All of it at once."""
+        return Instant(self.log_a(t), self.sigma(t), self.gamma(t), self.slope(t), self.time(t))
+
+
+@dataclass(frozen=True)
+class Cosine(NoiseSchedule):
     """Cosine schedule with pinned ends: logsnr(t) = -2 ln tan(angle), where the angle is linear in t.
 
     angle(t) = A + B t with A = arctan(e^(-logsnr_max / 2)) and A + B = arctan(e^(-logsnr_min / 2)); a = cos(angle) and
-    sigma = sin(angle), so a^2 + sigma^2 = 1 holds by construction and neither is ever formed as 1 minus the other.
+    sigma = sin(angle).
 
     Args:
         logsnr_min: log signal-to-noise ratio ln(a^2 / sigma^2) at t = 1, in nats.
@@ -33,25 +92,106 @@ class Cosine:
     logsnr_max: float = 10.0
 
     def __post_init__(self) -> None:
-        ends = (self.logsnr_min, self.logsnr_max)
-        if not (all(math.isfinite(end) for end in ends) and self.logsnr_min < self.logsnr_max):
-            raise ValueError(f"Cosine: wanted finite logsnr_min < logsnr_max, got {self.logsnr_min} and {self.logsnr_max}")
+        check_ends("Cosine", "logsnr_min", self.logsnr_min, "logsnr_max", self.logsnr_max)
 
     def angle(self, t: Tensor) -> Tensor:
-        first, last = math.atan(math.exp(-self.logsnr_max / 2)), math.atan(math.exp(-self.logsnr_min / 2))
-        return first + (last - first) * t
+        first, width = self._angles()
+        return first + width * t
+
+    def gamma(self, t: Tensor) -> Tensor:
+        return 2.0 * torch.log(torch.tan(self.angle(t)))
+
+    def slope(self, t: Tensor) -> Tensor:
+        return 4.0 * self._angles()[1] / torch.sin(2.0 * self.angle(t))  # 2 B (tan + cot)
 
     def log_a(self, t: Tensor) -> Tensor:
-        """ln a(t) = ln cos(angle), exact to rounding at both ends, also where a is 1 to many digits."""
         return -0.5 * torch.log1p(torch.tan(self.angle(t)) ** 2)
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Noise std sigma(t) = sin(angle)."""
         return torch.sin(self.angle(t))
 
-    def logsnr(self, t: Tensor) -> Tensor:
-        """ln(a^2 / sigma^2) in nats."""
-        return -2.0 * torch.log(torch.tan(self.angle(t)))
+    def _angles(self) -> tuple[float, float]:
+        first, last = math.atan(math.exp(-self.logsnr_max / 2)), math.atan(math.exp(-self.logsnr_min / 2))
+        return first, last - first
+
+
+@dataclass(frozen=True)
+class LinearGamma(NoiseSchedule):
+    """gamma(t) = gamma_min + (gamma_max - gamma_min) t: the fixed schedule of VDM.
+
+    Args:
+        gamma_min, gamma_max: -logsnr at t = 0 and t = 1, in nats; the defaults are the published ones for 8-bit images.
+    Raises:
+        ValueError: an end is not finite, or gamma_min >= gamma_max.
+    Source:
+        Kingma et al. 2021, Variational Diffusion Models, and the configurations of its code.
+    """
+
+    gamma_min: float = -13.3
+    gamma_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_ends("LinearGamma", "gamma_min", self.gamma_min, "gamma_max", self.gamma_max)
+
+    def gamma(self, t: Tensor) -> Tensor:
+        return self.gamma_min + (self.gamma_max - self.gamma_min) * t
+
+    def slope(self, t: Tensor) -> Tensor:
+        return torch.full_like(t, self.gamma_max - self.gamma_min)
+
+
+@dataclass(frozen=True)
+class LinearBeta(NoiseSchedule):
+    """DDPM's table: a^2(i / steps) = prod_{j <= i} (1 - beta_j), i = 1 ... steps, beta growing linearly from first to last.
+
+    DDPM's own index is i - 1. Between the entries ln a is linear in t, which is the continuous process with a constant rate
+    within each step; level 0 is the clean image, so gamma(0) = -inf.
+
+    Args:
+        steps: entries of the table.
+        beta_first, beta_last: noise variance of the first and the last step, 0 < beta_first <= beta_last < 1.
+    Raises:
+        ValueError: an argument is out of its range.
+    Source:
+        Ho et al. 2020, Denoising Diffusion Probabilistic Models, section 4 and its code.
+    """
+
+    steps: int = 1000
+    beta_first: float = 1e-4
+    beta_last: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.steps < 2:
+            raise ValueError(f"LinearBeta: steps must be at least 2, got {self.steps}")
+        if not 0.0 < self.beta_first <= self.beta_last < 1.0:
+            raise ValueError(f"LinearBeta: wanted 0 < beta_first <= beta_last < 1, got {self.beta_first} and {self.beta_last}")
+
+    def log_a(self, t: Tensor) -> Tensor:
+        return 0.5 * interpolate(t, self._log_abar(t.device))
+
+    def gamma(self, t: Tensor) -> Tensor:
+        log_abar = 2.0 * self.log_a(t)
+        return torch.log(-torch.expm1(log_abar)) - log_abar
+
+    def slope(self, t: Tensor) -> Tensor:
+        """Of the segment that ends at t, where t is an entry of the table; infinite at t = 0."""
+        log_abar = self._log_abar(t.device)
+        segment = (torch.ceil(t * self.steps) - 1.0).clamp(0, self.steps - 1).long()
+        return self.steps * (log_abar[segment + 1] - log_abar[segment]) / torch.expm1(2.0 * self.log_a(t))
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sqrt(-torch.expm1(2.0 * self.log_a(t)))
+
+    def _log_abar(self, device: torch.device) -> Tensor:
+        """ln of the product up to each entry, entry 0 the empty product, float64 [steps + 1]."""
+        beta = torch.linspace(self.beta_first, self.beta_last, self.steps, dtype=torch.float64, device=device)
+        return F.pad(torch.cumsum(torch.log1p(-beta), dim=0), (1, 0))
+
+
+def check_ends(schedule: str, low_name: str, low: float, high_name: str, high: float) -> None:
+    """Raise unless both ends are finite and low < high."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"{schedule}: wanted finite {low_name} < {high_name}, got {low} and {high}")
 
 
 def sin2_blur(t: Tensor, sigma_blur_max: float) -> Tensor:
@@ -69,76 +209,3 @@ def interpolate(t: Tensor, nodes: Tensor) -> Tensor:
     position = t * (len(nodes) - 1)
     left = position.floor().clamp(0, len(nodes) - 2).long()
     return torch.lerp(nodes[left], nodes[left + 1], position - left)
-
-
-def w2_distances(power: Array, lam: Array, sigma_blur: Array) -> Array:
-    """Wasserstein-2 distances between the laws of one data set under different blurs.
-
-    W_ij^2 = sum_f P_f (d_i - d_j)^2 with d_i = exp(-lam sigma_blur_i^2 / 2). It is exact for any data, not only Gaussian: the
-    map from the less to the more blurred image is symmetric positive definite, hence the gradient of a convex function, hence
-    the optimal transport.
-
-    Args:
-        power: mean over the data of the squared DCT coefficients, any shape.
-        lam: eigenvalues of the Laplacian, shape of power, 1/pixel^2.
-        sigma_blur: blur std of each level in pixels, [n].
-    Returns:
-        Symmetric matrix of distances [n, n] in data units.
-    """
-    lost = -np.expm1(-lam.reshape(-1) * sigma_blur[:, None] ** 2 / 2)  # 1 - d: small blurs keep their digits in the Gram matrix
-    gram = (lost * power.reshape(-1)) @ lost.T
-    squared = np.diag(gram)[:, None] + np.diag(gram)[None, :] - 2.0 * gram
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0)), dtype=np.float64)
-
-
-def shortest_path(distances: Array, longest: float) -> list[int]:
-    """Nodes of the shortest path from the first to the last node over edges i < j no longer than `longest`; [] if none."""
-    per_edge = (
-        1e-6 * distances[0, -1]
-    )  # among paths of equal length, which rounding would choose from, the one with fewest edges
-    edges = np.where(distances <= longest, distances + per_edge, np.inf)
-    n = len(edges)
-    cost, parent = np.full(n, np.inf), np.zeros(n, dtype=np.int64)
-    cost[0] = 0.0
-    for j in range(1, n):
-        through = cost[:j] + edges[:j, j]
-        parent[j] = np.argmin(through)
-        cost[j] = through[parent[j]]
-    if not np.isfinite(cost[-1]):
-        return []
-    path = [n - 1]
-    while path[-1] != 0:
-        path.append(int(parent[path[-1]]))
-    return path[::-1]
-
-
-def w2_levels(power: Array, lam: Array, sigma_blur: tuple[float, float], n_levels: int = 32, candidates: int = 256) -> Array:
-    """Blur levels along the shortest Wasserstein path from clean to fully blurred data.
-
-    From `candidates` log-spaced levels, edges longer than some eps are dropped and the shortest path is taken; eps is found by
-    bisection so that the path has n_levels nodes. Without the cap the shortest path would be the single direct edge.
-
-    Args:
-        power, lam: as for `w2_distances`.
-        sigma_blur: least and largest blur std in pixels, 0 < first < last.
-        n_levels: nodes wanted, ends included, from 2 to candidates.
-        candidates: levels to choose from.
-    Returns:
-        Increasing blur std [n] in pixels, both ends included. n is n_levels, or the nearest number of nodes that any eps gives
-        where the data allow no such path (all the power in one frequency, for one).
-    Source:
-        Daras et al. 2023, Soft Diffusion, section on scheduling (256 candidates, 32 levels).
-    """
-    levels = np.geomspace(*sigma_blur, candidates)
-    distances = w2_distances(power, lam, levels)
-    low, high = float(np.diag(distances, 1).max()), float(distances[0, -1])
-    best = shortest_path(distances, low)  # the smallest eps that connects all neighbours: the most nodes
-    for _ in range(50):
-        middle = (low + high) / 2
-        path = shortest_path(distances, middle)
-        if abs(len(path) - n_levels) < abs(len(best) - n_levels):
-            best = path
-        if len(path) == n_levels or not low < middle < high:
-            break
-        low, high = (middle, high) if len(path) > n_levels else (low, middle)
-    return levels[best]

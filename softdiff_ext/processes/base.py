@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from softdiff_ext.levels import Level
+from softdiff_ext.ops import step
+from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.processes.network import Model, call_network
 from softdiff_ext.rules import Markov, Rule
-from softdiff_ext.sampling import Callback, check_rule, clean_estimate, reverse, times
+from softdiff_ext.sampling import Callback, Noise, check_rule, clean_estimate, reverse, times
 
 
 class Process(nn.Module):
@@ -31,9 +32,13 @@ class Process(nn.Module):
         raise NotImplementedError
 
     def prior(
-        self, shape: Sequence[int], generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        first: int = 0,
     ) -> Tensor:
-        """Start images [B, C, H, W] at t = 1, float32."""
+        """Start images [B, C, H, W] at t = 1, float32; the first of them is image `first` of the run (see ImageDraws)."""
         raise NotImplementedError
 
     def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
@@ -44,14 +49,38 @@ class Process(nn.Module):
         """Take from the data [N, C, H, W] in [-1, 1] what the prior or a schedule needs; here nothing."""
         check_images(self, images)
 
+    def elbo(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Bound on the bits per dimension of each image of x, [B], where the family defines one; an upper one: lower is better.
+
+        Raises:
+            NotImplementedError: this family has no likelihood.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no likelihood, so it has no elbo")
+
     def output(self, model: Model, z_t: Tensor, t: Tensor) -> Tensor:
         """The network's answer in the form that `prediction` names."""
         return call_network(model, z_t, t)
 
+    def advance(self, z_t: Tensor, output: Tensor, s: float, t: float, rule: Rule, noise: Tensor | None = None) -> Tensor:
+        """One reverse step of `rule` from time t to s < t; `output` is what `output()` returned, `noise` the fresh noise n.
+
+        Without noise it is drawn from torch's default generator, if the rule adds any.
+        """
+        generator = None if rule.adds_noise else torch.Generator()  # a step without noise should move nobody's numbers
+        return step(z_t, output, self.level(s), self.level(t), rule, self.prediction, noise=noise, generator=generator)
+
+    def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:
+        """Clean images that the network's output tells of."""
+        return clean_estimate(z_t, output, self.level(t), self.prediction)
+
     def denoise(self, model: Model, z_t: Tensor, t: float | Tensor) -> Tensor:
         """Clean estimate x_hat [B, C, H, W] of images z_t at time t, a float or [B]."""
         time = as_time(t, z_t.device).expand(z_t.shape[0])
-        return clean_estimate(z_t, self.output(model, z_t, time), self.level(time), self.prediction)
+        return self.estimate(z_t, self.output(model, z_t, time), time)
+
+    def check_rule(self, rule: Rule, chosen: Sequence[float]) -> None:
+        """Raise where `rule` does not fit the levels at the falling times `chosen`: TypeError, ValueError with the reason."""
+        check_rule(rule, [float(self.level(t).sigma) for t in chosen[:-1]], type(self).__name__)
 
     @torch.no_grad()
     def sample(
@@ -62,25 +91,65 @@ class Process(nn.Module):
         rule: Rule | None = None,
         generator: torch.Generator | None = None,
         callback: Callback | None = None,
+        *,
+        first: int = 0,
+        start: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> Tensor:
         """Draw images: start from the prior at t = 1 and take the reverse steps of `rule` down to the clean estimate.
 
         Args:
             model: network as for `loss`, in evaluation mode; called once a step.
             shape: [B, C, H, W] of the images.
-            steps: number of equal steps in t, or the times themselves, falling strictly from 1 to 0.
+            steps: number of equal steps in t, or the times themselves, falling strictly from 1 to 0 (`quadratic_times`, ...).
             rule: Markov, Momentum, DDIM, Naive or Cold; None is the process's own (`default_rule`).
             generator: source of every draw; the same seed gives the same images.
             callback: called as callback(index, z_t, x_hat) after each evaluation of the network.
+            first: index in the run of the first of these images. The draws of image i depend on the seed and i only, so a run
+                may be cut into batches in any way: give each the same seed and its own `first`.
+            start: images at t = 1 to start from, [B, C, H, W] = shape; None draws them from the prior.
+            noise: noise(index, z) gives the fresh noise of step `index`, shape of z; None draws it. It is not asked where the
+                rule adds none.
         Returns:
             Images [B, C, H, W], near [-1, 1] but not clipped, on the device of the network.
         Raises:
-            ValueError: bad shape or steps, or a rule that does not fit the noise levels; nothing is computed before.
+            ValueError: bad shape, steps, first or start, or a rule that does not fit the noise levels; nothing is computed
+                before.
         """
         chosen, rule = times(steps), self.default_rule if rule is None else rule
-        check_rule(rule, [float(self.level(t).sigma) for t in chosen[:-1]], type(self).__name__)
-        z = self.prior(shape, generator=generator, device=_device_of(model))
-        return reverse(self.level, partial(self.output, model), self.prediction, rule, z, chosen, generator, callback)
+        self.check_rule(rule, chosen)
+        if start is not None and list(start.shape) != list(shape):
+            raise ValueError(f"start: must have the shape asked for, {list(shape)}, got {list(start.shape)}")
+        device = _device_of(model)
+        z = self.prior(shape, generator=generator, device=device, first=first) if start is None else start.to(device)
+        return self.reverse(model, z, chosen, rule, ImageDraws(generator, first) if noise is None else noise, callback)
+
+    @torch.no_grad()
+    def reverse(
+        self,
+        model: Model,
+        z: Tensor,
+        chosen: Sequence[float],
+        rule: Rule,
+        noise: Noise | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Take images z at time chosen[0] down the falling times, which may end above 0; the part of `sample` after its checks.
+
+        Args:
+            noise: as for `sample`; None draws from torch's default generator.
+        Returns:
+            Images at time chosen[-1], clean ones where that is 0.
+        """
+
+        def predict(z_t: Tensor, t: float) -> Tensor:
+            return self.output(model, z_t, torch.full((z_t.shape[0],), t, dtype=torch.float64, device=z_t.device))
+
+        def advance(index: int, z_t: Tensor, output: Tensor, s: float, t: float) -> Tensor:
+            fresh = noise(index, z_t) if noise is not None and rule.adds_noise else None
+            return self.advance(z_t, output, s, t, rule, fresh)
+
+        return reverse(predict, advance, self.estimate, z, chosen, callback)
 
 
 def as_time(t: float | Tensor, device: torch.device | None = None) -> Tensor:

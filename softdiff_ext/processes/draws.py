@@ -4,8 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from softdiff_ext import reference
+from softdiff_ext.ops import normal
+from softdiff_ext.ops.noise import draw_seed
+
+
+class ImageDraws:
+    """The random numbers of a sampling run: those of image i and draw k are a function of (generator's seed, k, i) alone.
+
+    So an image is the same whether it is drawn in a batch of 64, in two of 32, or alone, on however many threads. One number is
+    taken from the generator; everything else is Philox with the counters k and i (Salmon et al. 2011).
+
+    Args:
+        generator: where the run's seed comes from; None is torch's default generator.
+        first: index in the run of the first image of this batch.
+        shared: give all images the numbers of image `first`.
+    """
+
+    def __init__(self, generator: torch.Generator | None, first: int = 0, shared: bool = False) -> None:
+        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+            raise ValueError(f"first: must be an int >= 0, got {first!r}")
+        self.seed, self.first, self.shared = int(draw_seed(generator, tracing=False)), first, shared
+
+    def seeds(self, count: int, draw: int = 0) -> list[int]:
+        """A seed for each of `count` images, in [0, 2^63)."""
+        key = _seeds(np.array([draw]), self.seed)[0]
+        if self.shared:
+            return [_seeds(np.array([self.first]), key)[0]] * count
+        return _seeds(np.arange(self.first, self.first + count), key)
+
+    def normal(self, shape: Sequence[int], draw: int = 0, device: torch.device | str | None = None) -> Tensor:
+        """N(0, I) of shape [B, ...], float32."""
+        count, *image = shape
+        if count == 0:
+            return torch.empty(tuple(shape), device=device)
+        return torch.stack([normal(image, seed) for seed in self.seeds(count, draw)]).to(device or "cpu")
+
+    def choices(self, n: int, count: int, draw: int = 0) -> Tensor:
+        """An index below n for each of `count` images, int64 on the CPU."""
+        # remainder of a 63-bit number: the bias against the last indices is n / 2^63
+        return torch.tensor([seed % n for seed in self.seeds(count, draw)], dtype=torch.int64)
+
+    def __call__(self, index: int, like: Tensor) -> Tensor:
+        """Noise for step `index` of a run, shape, dtype and device of `like`."""
+        return self.normal(like.shape, index, like.device).to(like.dtype)
+
+
+def _seeds(counter: np.ndarray, key: int) -> list[int]:
+    words = reference.philox(counter.astype(np.uint64), key)
+    return [int(seed) for seed in ((words[0] << np.uint64(32)) | words[1]) >> np.uint64(1)]
 
 
 def stratified_times(batch: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -24,11 +75,6 @@ def standard_normal(
 ) -> Tensor:
     """N(0, I) on `device`; a generator of another device draws there and the numbers are moved."""
     return torch.randn(tuple(shape), dtype=dtype, generator=generator, device=_source(generator, device)).to(device)
-
-
-def choices(n: int, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """`count` indices below n, with replacement, int64 on `device`."""
-    return torch.randint(n, (count,), generator=generator, device=_source(generator, device)).to(device)
 
 
 def _source(generator: torch.Generator | None, device: torch.device) -> torch.device:

@@ -1,4 +1,4 @@
-"""Soft Diffusion: blur with little noise, trained by soft score matching, sampled with momentum."""
+"""Soft Diffusion: a linear corruption with little noise, trained by soft score matching, sampled with momentum."""
 
 from __future__ import annotations
 
@@ -10,136 +10,214 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softdiff_ext.corruptions import Corruption, SpectralBlur
 from softdiff_ext.levels import Level
+from softdiff_ext.linear import LinearLevel, check_linear_rule, linear_diffuse, linear_score_loss, linear_step
 from softdiff_ext.ops import dct, diffuse, eigenvalues, idct, soft_score_loss
 from softdiff_ext.processes.base import Process, as_time, check_images, check_shape
-from softdiff_ext.processes.draws import choices, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.processes.network import Model
-from softdiff_ext.rules import Momentum
-from softdiff_ext.schedules import geometric, interpolate, w2_levels
+from softdiff_ext.rules import Momentum, Rule
+from softdiff_ext.sampling import check_rule
+from softdiff_ext.schedules import geometric, interpolate
+from softdiff_ext.wasserstein import w2_levels, w2_strengths
+
+SIGMA_BLUR = (0.01, 23.0)
+"""Published blur std in pixels at t = 0 and t = 1, for images of 64 pixels."""
 
 SIGMA_REACHED = 0.25
 """Time at which the noise reaches its maximum (figure 6 of the paper, as the one public port reads it)."""
 
-LEVELS = 32
-"""Nodes of the blur schedule (section on scheduling of the paper)."""
-
 SURVIVES = 1e-6
 """Gain at t = 1 below which a coefficient of a training image is not kept for the prior: far below the noise."""
 
-FITTED = ("sigma_blur_nodes", "kept", "coefficients")
+START_BYTES = 2**26
+"""Corrupted training images kept for the prior of other corruptions than the blur; they are in each checkpoint."""
+
+FITTED = ("nodes", "kept", "coefficients", "starts")
 
 
 class SoftDiffusion(Process):
-    """x_t = V exp(-lam tau_t) V^T x_0 + sigma_t eps with a small sigma_t; the network predicts the residual x_0 - x_t.
+    """x_t = C_t x_0 + sigma_t eps with a linear C_t and a small sigma_t; the network predicts the residual x_0 - x_t.
 
-    fit(images) comes first: it sets the blur schedule, along which equal times are equal steps of the shortest Wasserstein path
-    from the clean to the blurred data, and the prior, which is a random blurred training image with the noise of t = 1.
-    The noise grows geometrically to its maximum at t = 0.25 and is constant after.
+    fit(images) comes first: it sets the schedule of strengths, along which equal times are equal steps of the shortest
+    Wasserstein path from the clean to the corrupted data, and the prior, which is a random corrupted training image with the
+    noise of t = 1. The noise grows geometrically to its maximum at t = 0.25 and is constant after.
 
     Args:
-        sigma_blur: blur std at t = 0 and t = 1 in pixels, 0 < first < last; (0.01, 23) is published for 64 pixels (scale the
-            last with the size of other images).
+        sigma_blur: for the spectral blur, C_t = V exp(-lam tau_t) V^T: its std at t = 0 and t = 1 in pixels, 0 < first < last;
+            (0.01, 23) is published for 64 pixels (scale the last with the size of other images).
         sigma: noise std at t = 0 and from t = 0.25 on, 0 < first <= last.
-        corruption: None, the spectral blur; other linear corruptions are not there yet.
-        weight_floor: smallest gain that the loss gives a frequency, in [0, 1). 0 is the published loss, which learns nothing
-            about frequencies that the blur has wiped out, though the next, sharper level shows what the network says of them.
+        corruption: None, the spectral blur, whose kernels work in the DCT basis; or another linear corruption (NestedMask,
+            BlockAverage, Grayscale, LinearMap), with the same samplers in pixel space.
+        weight_floor: share of C_t that is replaced by the identity in the loss, in [0, 1). 0 is the published loss, which
+            learns nothing about what the corruption has wiped out, though the next, weaker level shows what the network says.
     Raises:
-        ValueError: an argument is out of its range, or a corruption is given.
+        TypeError: corruption is not a Corruption.
+        ValueError: an argument is out of its range, or sigma_blur is given beside a corruption.
     Source:
         Daras et al. 2023, Soft Diffusion: Score Matching for General Corruptions; no official code.
     """
 
     prediction = "x"  # output() adds x_t to the residual that the network gives
     default_rule = Momentum()
-    sigma_blur_nodes: Tensor
+    nodes: Tensor
     kept: Tensor
     coefficients: Tensor
+    starts: Tensor
 
     def __init__(
         self,
-        sigma_blur: tuple[float, float] = (0.01, 23.0),
+        sigma_blur: tuple[float, float] = SIGMA_BLUR,
         sigma: tuple[float, float] = (0.01, 0.10),
-        corruption: object = None,
+        corruption: Corruption | None = None,
         weight_floor: float = 0.0,
     ) -> None:
         super().__init__()
-        if corruption is not None:
-            raise ValueError(
-                f"SoftDiffusion: corruption must be None, only the spectral blur is there so far, got {corruption!r}"
+        if corruption is None:
+            if not (0.0 < sigma_blur[0] < sigma_blur[1] < math.inf):
+                raise ValueError(f"SoftDiffusion: sigma_blur must be finite with 0 < first < last, got {sigma_blur}")
+            corruption = SpectralBlur((float(sigma_blur[0]), float(sigma_blur[1])))
+        elif tuple(sigma_blur) != SIGMA_BLUR:
+            raise ValueError(f"SoftDiffusion: give sigma_blur or a corruption, got {sigma_blur} and {corruption!r}")
+        if missing := [name for name in ("apply", "adjoint", "candidates") if not hasattr(corruption, name)]:
+            raise TypeError(
+                f"SoftDiffusion: corruption must have apply, adjoint and candidates (see Corruption), "
+                f"but {type(corruption).__name__} lacks {', '.join(missing)}"
             )
-        if not (0.0 < sigma_blur[0] < sigma_blur[1] < math.inf):
-            raise ValueError(f"SoftDiffusion: sigma_blur must be finite with 0 < first < last, got {sigma_blur}")
         if not (0.0 < sigma[0] <= sigma[1] < math.inf):
             raise ValueError(f"SoftDiffusion: sigma must be finite with 0 < first <= last, got {sigma}")
         if not 0.0 <= weight_floor < 1.0:
             raise ValueError(f"SoftDiffusion: weight_floor must be in [0, 1), got {weight_floor}")
-        self.weight_floor = float(weight_floor)
-        self.sigma_blur, self.sigma = (float(sigma_blur[0]), float(sigma_blur[1])), (float(sigma[0]), float(sigma[1]))
-        self.register_buffer("sigma_blur_nodes", torch.empty(0, dtype=torch.float64))  # pixels, equally spaced in t
+        self.corruption, self.weight_floor = corruption, float(weight_floor)
+        self.sigma = (float(sigma[0]), float(sigma[1]))
+        self.register_buffer("nodes", torch.empty(0, dtype=torch.float64))  # strengths (blur: pixels), equally spaced in t
         self.register_buffer("kept", torch.empty(0, 0, dtype=torch.bool))  # [H, W], the coefficients that survive the blur
         self.register_buffer("coefficients", torch.empty(0, 0, 0))  # [N, C, kept.sum()], of the blurred training images
+        self.register_buffer("starts", torch.empty(0, 0, 0, 0))  # [N, C, H, W], training images under another corruption
 
     def level(self, t: float | Tensor) -> Level:
+        """Corruption at time t as the kernels of the DCT basis know it.
+
+        Raises:
+            ValueError: the corruption is not the spectral blur: `linear_level` describes any.
+        """
+        if not isinstance(self.corruption, SpectralBlur):
+            name = type(self.corruption).__name__
+            raise ValueError(f"level: {name} is not diagonal in the DCT basis, so no Level describes it: see linear_level")
+        linear = self.linear_level(t)
+        blur, sigma = torch.as_tensor(linear.strength), torch.as_tensor(linear.sigma)
+        return Level(torch.zeros_like(blur), blur**2 / 2, sigma, torch.zeros_like(blur))
+
+    def linear_level(self, t: float | Tensor) -> LinearLevel:
+        """Corruption at time t: the map's strength and the noise, float64, 0-d for a float."""
         self._check_fitted()
         time = as_time(t)
-        nodes = self.sigma_blur_nodes.to(device=time.device, dtype=torch.float64)
-        sigma = geometric(time, *self.sigma, SIGMA_REACHED)
-        return Level(torch.zeros_like(time), interpolate(time, nodes) ** 2 / 2, sigma, torch.zeros_like(time))
+        nodes = self.nodes.to(device=time.device, dtype=torch.float64)
+        return LinearLevel(self.corruption, interpolate(time, nodes), geometric(time, *self.sigma, SIGMA_REACHED))
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Blur schedule from the power spectrum of images [N, C, H, W] in [-1, 1], prior from their blurred coefficients."""
+        """Schedule and prior from images [N, C, H, W] in [-1, 1].
+
+        The blur's schedule is exact from the power spectrum of all images, and the few coefficients that survive it are kept of
+        each. For another corruption `w2_strengths` estimates the schedule, and the corrupted images are kept as they are: up to
+        64 MB of them, evenly spaced, or a single one where the corruption leaves the same of all.
+        """
         check_images(self, images)
-        height, width = images.shape[-2:]
-        lam = eigenvalues((height, width)).cpu()
-        gain = torch.exp(-lam * self.sigma_blur[1] ** 2 / 2)
+        device, clean = self.nodes.device, images.detach().cpu()
+        if isinstance(self.corruption, SpectralBlur):
+            self._fit_blur(self.corruption, clean, device)
+            return
+        nodes = torch.from_numpy(w2_strengths(self.corruption, clean))
+        used = clean[:: math.ceil(4 * clean.numel() / START_BYTES)].float()
+        parts = [LinearLevel(self.corruption, nodes[-1]).apply(part) for part in torch.split(used, 1024)]
+        starts = torch.cat(parts)
+        if torch.equal(starts, starts[:1].expand_as(starts)):
+            starts = starts[:1]
+        self.nodes, self.starts = nodes.to(device), starts.clone().to(device)
+
+    def _fit_blur(self, blur: SpectralBlur, images: Tensor, device: torch.device) -> None:
+        lam = eigenvalues((images.shape[-2], images.shape[-1])).cpu()
+        gain = torch.exp(-lam * blur.sigma_blur[1] ** 2 / 2)
         kept, power, parts = gain > SURVIVES, torch.zeros_like(lam), []
-        for chunk in torch.split(images.detach().cpu(), 1024):
+        for chunk in torch.split(images, 1024):
             u = dct(chunk.double())
             power += (u**2).sum(dim=(0, 1)) / len(images)
             parts.append((u * gain)[..., kept].float())
-        device = self.sigma_blur_nodes.device
-        self.sigma_blur_nodes = torch.from_numpy(w2_levels(power.numpy(), lam.numpy(), self.sigma_blur, LEVELS)).to(device)
+        self.nodes = torch.from_numpy(w2_levels(power.numpy(), lam.numpy(), blur.sigma_blur)).to(device)
         self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
 
     def prior(
-        self, shape: Sequence[int], generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        first: int = 0,
     ) -> Tensor:
-        """Start images: randomly chosen training images under the blur and noise of t = 1."""
+        """Start images: randomly chosen training images under the corruption and noise of t = 1."""
         self._check_fitted()
         batch, *sizes = check_shape(shape)
-        fitted = [self.coefficients.shape[1], *self.kept.shape]
+        blur = isinstance(self.corruption, SpectralBlur)
+        fitted = [self.coefficients.shape[1], *self.kept.shape] if blur else list(self.starts.shape[1:])
         if sizes != fitted:
             raise ValueError(f"shape: SoftDiffusion was fitted on images {fitted}, got {sizes}")
-        own = self.coefficients.device
-        u = torch.zeros(batch, *sizes, device=own)
-        u[..., self.kept] = self.coefficients[choices(len(self.coefficients), batch, generator, own)]
-        blurred = idct(u).to(own if device is None else device)
-        return diffuse(blurred, Level(sigma=self.sigma[1]), generator=generator)
+        own, draws = self.nodes.device, ImageDraws(generator, first)
+        chosen = draws.choices(len(self.coefficients) if blur else len(self.starts), batch).to(own)
+        if blur:
+            u = torch.zeros(batch, *sizes, device=own)
+            u[..., self.kept] = self.coefficients[chosen]
+            corrupted = idct(u)
+        else:
+            corrupted = self.starts[chosen]
+        corrupted = corrupted.to(own if device is None else device)
+        return corrupted + self.sigma[1] * draws.normal(corrupted.shape, draw=1, device=corrupted.device)
 
     def output(self, model: Model, z_t: Tensor, t: Tensor) -> Tensor:
         """Clean estimate: z_t plus the residual that the network predicts."""
         return z_t + super().output(model, z_t, t)
 
+    def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:
+        """The output itself, which is the clean estimate already."""
+        return output
+
+    def advance(self, z_t: Tensor, output: Tensor, s: float, t: float, rule: Rule, noise: Tensor | None = None) -> Tensor:
+        """One reverse step; in the DCT basis for the blur, in pixel space for another corruption."""
+        if isinstance(self.corruption, SpectralBlur):
+            return super().advance(z_t, output, s, t, rule, noise)
+        if noise is None and not rule.adds_noise:
+            noise = torch.zeros_like(z_t)  # drawing what is not used would move the caller's random numbers
+        return linear_step(z_t, output, self.linear_level(s), self.linear_level(t), rule, noise)
+
+    def check_rule(self, rule: Rule, chosen: Sequence[float]) -> None:
+        """As every process, and the corruption must be known well enough for the rule."""
+        check_rule(rule, [float(self.linear_level(t).sigma) for t in chosen[:-1]], type(self).__name__)
+        check_linear_rule(rule, self.corruption)
+
     def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
         """Soft score matching: mean over the batch of (sigma_max / sigma_t)^2 ||C_t (x_hat - x)||^2 / (C H W).
 
-        C_t here is V ((1 - weight_floor) exp(-lam tau_t) + weight_floor) V^T, which is the blur for weight_floor = 0. The times
-        are stratified uniform. The published weight is 1 / sigma_t^2; the constant sigma_max^2 and the mean over pixels make
-        the loss at t >= 0.25 the mean squared error of the blurred estimate, whatever the size of the images.
+        C_t here is (1 - weight_floor) C_t + weight_floor, which is the corruption for weight_floor = 0. The times are
+        stratified uniform. The published weight is 1 / sigma_t^2; the constant sigma_max^2 and the mean over pixels make the
+        loss at t >= 0.25 the mean squared error of the corrupted estimate, whatever the size of the images.
         """
         t = stratified_times(x.shape[0], generator, x.device)
-        level = self.level(t)
-        x_hat = self.output(model, diffuse(x, level, generator=generator), t)
-        error = soft_score_loss(x_hat, x, replace(level, floor=self.weight_floor)) / max(math.prod(x.shape[1:]), 1)
-        weight = (self.sigma[1] / torch.as_tensor(level.sigma)) ** 2
+        linear = self.linear_level(t)
+        if isinstance(self.corruption, SpectralBlur):
+            level = self.level(t)
+            x_hat = self.output(model, diffuse(x, level, generator=generator), t)
+            error = soft_score_loss(x_hat, x, replace(level, floor=self.weight_floor))
+        else:
+            x_hat = self.output(model, linear_diffuse(x, linear, generator=generator), t)
+            error = linear_score_loss(x_hat, x, linear, self.weight_floor)
+        error = error / max(math.prod(x.shape[1:]), 1)
+        weight = (self.sigma[1] / torch.as_tensor(linear.sigma)) ** 2
         loss = torch.mean(weight.to(error.dtype) * error)
-        return loss, {"weighted_mse": float(loss.detach()), "blurred_mse": float(error.detach().mean())}
+        return loss, {"weighted_mse": float(loss.detach()), "corrupted_mse": float(error.detach().mean())}
 
     def _check_fitted(self) -> None:
-        if self.sigma_blur_nodes.numel() == 0:
-            raise RuntimeError("SoftDiffusion: call fit(images) first; its blur schedule and its prior come from the data")
+        if self.nodes.numel() == 0:
+            raise RuntimeError("SoftDiffusion: call fit(images) first; its schedule and its prior come from the data")
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         for name in FITTED:  # take the sizes of the run that is loaded: those of an unfitted process are zero

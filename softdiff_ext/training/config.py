@@ -8,13 +8,34 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml  # type: ignore[import-untyped]
 
-from softdiff_ext.processes import BlurringDiffusion, Process, SoftDiffusion
+from softdiff_ext.processes import BlurringDiffusion, ColdDiffusion, InverseHeatDissipation, Process, SoftDiffusion
 
-PROCESSES: dict[str, type[Process]] = {"blurring": BlurringDiffusion, "soft": SoftDiffusion}
+PROCESSES: dict[str, type[Process]] = {
+    "ihdm": InverseHeatDissipation,
+    "blurring": BlurringDiffusion,
+    "soft": SoftDiffusion,
+    "cold": ColdDiffusion,
+}
 """The processes by name. One more takes a line here, a dataclass of its options and a field of `TrainConfig` of that name."""
 
-ProcessName = Literal["blurring", "soft"]
+ProcessName = Literal["ihdm", "blurring", "soft", "cold"]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class IhdmOptions:
+    """Inverse Heat Dissipation; only with --process ihdm."""
+
+    levels: int = 200
+    """Number of blur levels K."""
+    sigma_blur: tuple[float, float] = (0.5, 24.0)
+    """Blur of the first and the last level, in pixels."""
+    sigma: float = 0.02
+    """Noise std in training, images in [-1, 1]: twice the published one, which is for [0, 1]."""
+    delta: float = 0.025
+    """Noise std in sampling, images in [-1, 1]."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Loss over the pixels of an image: sum as published, or mean."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,22 @@ class SoftOptions:
     """Smallest and largest std of the noise, images in [-1, 1]."""
     weight_floor: float = 0.0
     """Smallest gain of a frequency in the loss; 0 is the published loss."""
+
+
+@dataclass(frozen=True)
+class ColdOptions:
+    """Cold Diffusion; only with --process cold."""
+
+    levels: int = 200
+    """Number of blur levels K."""
+    sigma_blur: tuple[float, float] = (0.5, 24.0)
+    """Blur of the first and the last level, in pixels."""
+    prior: Literal["mixture", "images"] = "mixture"
+    """Start from images of one colour, drawn from a Gaussian mixture, or from blurred training images."""
+    components: int = 1
+    """Gaussians in the mixture."""
+    start_noise: float = 0.002
+    """Noise std on a start of one colour; 0 keeps its symmetry."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +114,10 @@ class TrainConfig:
     """Convert a folder's images; None wants them all grey or all RGB."""
     process: ProcessName = "blurring"
     """The corruption that the network learns to undo."""
+    ihdm: IhdmOptions = field(default_factory=IhdmOptions)
     blurring: BlurringOptions = field(default_factory=BlurringOptions)
     soft: SoftOptions = field(default_factory=SoftOptions)
+    cold: ColdOptions = field(default_factory=ColdOptions)
     network: NetworkOptions = field(default_factory=NetworkOptions)
     steps: int = 20_000
     """Optimiser steps."""

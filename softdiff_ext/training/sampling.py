@@ -26,7 +26,7 @@ RULES: dict[str, Rule | None] = {
 }
 """The samplers by name; None is the process's own."""
 
-_BATCH = 256  # fixed, because the random numbers, and so the images, depend on it
+_BATCH = 256
 
 
 def sample_run(
@@ -69,9 +69,9 @@ def sample_run(
     process, network = load_run(run, device)
     parts = []
     for first in range(0, count, _BATCH):
-        draws = generator(device, seed, "sample", first)
-        size = min(_BATCH, count - first)
-        parts.append(process.sample(network, (size, *shape), steps, rule, generator=draws).cpu())
+        part = (min(_BATCH, count - first), *shape)
+        draws = generator(device, seed, "sample")
+        parts.append(process.sample(network, part, steps, rule, generator=draws, first=first).cpu())
     images = torch.cat(parts)
     content = io.BytesIO()
     np.save(content, images.float().numpy(), allow_pickle=False)

@@ -1,0 +1,106 @@
+"""What Inverse Heat Dissipation and Cold Diffusion share: K log-spaced blur levels, and starts from blurred training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from softdiff_ext.levels import Level
+from softdiff_ext.ops import dct, eigenvalues, idct
+from softdiff_ext.processes.base import Process, as_time, check_images
+from softdiff_ext.processes.draws import ImageDraws, stratified_times
+
+SURVIVES = 1e-6
+"""Gain at the last level below which a coefficient of a training image is not kept: far below any noise that is used."""
+
+
+class BlurLevels(Process):
+    """Levels k = 0 .. K at the times t = k / K: level 0 the clean image, levels 1 .. K log-spaced blur and a constant sigma.
+
+    Between the levels sigma_blur is interpolated, log-spaced from level 1 on and linearly from 0 before it.
+
+    Args:
+        levels: K >= 1.
+        sigma_blur: blur std of levels 1 and K in pixels, 0 < first < last (or equal for K = 1).
+        sigma: noise std at every t > 0, in the unit of the images, which span [-1, 1].
+    Raises:
+        TypeError: levels is not an int.
+        ValueError: an argument is out of its range.
+    """
+
+    FITTED: ClassVar[tuple[str, ...]] = ("kept", "coefficients")
+    """Buffers that fit() fills; the run that is loaded says how large they are."""
+
+    kept: Tensor
+    coefficients: Tensor
+
+    def __init__(self, levels: int, sigma_blur: tuple[float, float], sigma: float) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if isinstance(levels, bool) or not isinstance(levels, int):
+            raise TypeError(f"{name}: levels must be an int, got {type(levels).__name__}")
+        if levels < 1:
+            raise ValueError(f"{name}: levels must be at least 1, got {levels}")
+        least, most = (float(end) for end in sigma_blur)
+        if not (0.0 < least <= most < math.inf) or (least == most and levels > 1):
+            raise ValueError(f"{name}: sigma_blur must be finite with 0 < first < last, got {sigma_blur}")
+        if not 0.0 <= sigma < math.inf:
+            raise ValueError(f"{name}: sigma must be finite and >= 0, got {sigma}")
+        self.levels, self.sigma_blur, self.sigma = levels, (least, most), float(sigma)
+        self.register_buffer("kept", torch.empty(0, 0, dtype=torch.bool))  # [H, W], the coefficients that survive level K
+        self.register_buffer("coefficients", torch.empty(0, 0, 0))  # [N, C, kept.sum()], of the training images at level K
+
+    def sigma_blur_at(self, t: Tensor) -> Tensor:
+        """Blur std in pixels at times t."""
+        least, most = self.sigma_blur
+        k = t * self.levels
+        share = (k - 1.0) / max(self.levels - 1, 1)
+        return torch.where(k < 1.0, k * least, least * (most / least) ** share.clamp(0.0, 1.0))
+
+    def level(self, t: float | Tensor) -> Level:
+        time = as_time(t)
+        zero = torch.zeros_like(time)
+        return Level(zero, self.sigma_blur_at(time) ** 2 / 2, torch.where(time > 0.0, self.sigma, zero), zero)
+
+    def random_levels(self, batch: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """Levels k for a training batch, each uniform on 1 .. K (both included), together evenly spread; float64 [batch]."""
+        t = stratified_times(batch, generator, device)
+        return (1.0 + (t * self.levels).floor()).clamp(max=self.levels)  # t < 1, but t K may round up to K
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Keep the DCT coefficients of images [N, C, H, W] in [-1, 1] that survive the last level."""
+        check_images(self, images)
+        lam = eigenvalues(images.shape[-2:]).cpu()
+        gain = torch.exp(-lam * self.sigma_blur[1] ** 2 / 2)
+        kept = gain > SURVIVES
+        parts = [(dct(chunk.double()) * gain)[..., kept].float() for chunk in torch.split(images.detach().cpu(), 1024)]
+        device = self.kept.device
+        self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
+
+    def check_fitted(self, sizes: tuple[int, int, int] | None = None) -> None:
+        """Raise unless fit() was called, on images of `sizes` = (C, H, W) where given: RuntimeError, ValueError."""
+        if self.coefficients.numel() == 0:
+            name = type(self).__name__
+            raise RuntimeError(f"{name}: call fit(images) first; it starts from blurred training images")
+        fitted = [self.coefficients.shape[1], *self.kept.shape]
+        if sizes is not None and list(sizes) != fitted:
+            raise ValueError(f"shape: {type(self).__name__} was fitted on images {fitted}, got {list(sizes)}")
+
+    def blurred_images(self, count: int, draws: ImageDraws, device: torch.device | str | None) -> Tensor:
+        """`count` randomly chosen training images at the blur of the last level, float32."""
+        own = self.coefficients.device
+        u = torch.zeros(count, self.coefficients.shape[1], *self.kept.shape, device=own)
+        u[..., self.kept] = self.coefficients[draws.choices(len(self.coefficients), count).to(own)]
+        return idct(u).to(own if device is None else device)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        for name in self.FITTED:  # take the sizes of the run that is loaded: those of an unfitted process are zero
+            if f"{prefix}{name}" in state_dict:
+                current, loaded = getattr(self, name), state_dict[f"{prefix}{name}"]
+                setattr(self, name, torch.empty(loaded.shape, dtype=current.dtype, device=current.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
