@@ -26,7 +26,8 @@ struct Level {
 
 inline namespace SOFTDIFF_ISA {
 
-// What of a step is the same for all frequencies. Scalars of type T, formed from differences in double.
+// What of a step is the same for all frequencies, formed from differences in double. T is a scalar, or a vector with a sample in
+// each lane.
 template <class T>
 struct StepConstants {
     Prediction prediction;
@@ -98,15 +99,15 @@ struct StepCoefficients {
 // decay_s = exp(-lam tau_s); fade = expm1(-lam (tau_t - tau_s)) <= 0. `square_root` is passed in: SIMD vectors have their own.
 template <class V, class T, class SquareRoot>
 SOFTDIFF_INLINE StepCoefficients<V> step_coefficients(const StepConstants<T>& k, V decay_s, V fade, SquareRoot square_root) {
-    const T one = 1;
     const V decay_t = decay_s + decay_s * fade;
-    const V d_s = decay_s * (one - k.floor_s) + k.floor_s;
-    V ratio = fade + one;  // d_t / d_s
-    V lost = -fade;        // 1 - d_t / d_s
+    const V d_s = decay_s * (1 - k.floor_s) + k.floor_s;
+    V ratio = fade + 1;  // d_t / d_s
+    V lost = -fade;      // 1 - d_t / d_s
     if (k.floors) {
-        const V d_t = decay_t * (one - k.floor_t) + k.floor_t;
-        ratio = d_t / d_s;
-        lost = -(decay_s * fade * (one - k.floor_s) + (k.floor_t - k.floor_s) * (one - decay_t)) / d_s;
+        const V d_t = decay_t * (1 - k.floor_t) + k.floor_t;
+        const auto here = k.floor_s + k.floor_t > 0;  // constants of several samples at once: not all need have a floor
+        ratio = here ? d_t / d_s : ratio;
+        lost = here ? -(decay_s * fade * (1 - k.floor_s) + (k.floor_t - k.floor_s) * (1 - decay_t)) / d_s : lost;
     }
     const V renewed = (k.per_frequency ? lost * (2 - lost) : lost) * k.keep + k.renewed;  // 1 - kappa alpha_t / alpha_s
     const V kappa = k.per_frequency ? ratio * k.kappa : ratio * 0 + k.kappa;
@@ -114,7 +115,7 @@ SOFTDIFF_INLINE StepCoefficients<V> step_coefficients(const StepConstants<T>& k,
     const V alpha_s = d_s * k.a_s;
     switch (k.prediction) {
         case Prediction::kEps: {  // u_hat = (u_t - sigma_t u_output) / alpha_t
-            const V inverse = one / (ratio * k.a_ratio);
+            const V inverse = 1 / (ratio * k.a_ratio);
             return {-(renewed * inverse) * k.sigma_t, inverse, omega};
         }
         case Prediction::kV: {  // u_hat = (a_t u_t - sigma_t u_output) / (a_t alpha_t + sigma_t^2)

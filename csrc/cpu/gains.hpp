@@ -9,6 +9,19 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
+// Whether the gain of a term differs between frequencies, so that its image has to be transformed.
+inline bool follows_frequency(const CombineTask& task, int term) {
+    if (!task.term[term].data && !(term == 2 && task.draw_noise)) return false;
+    if (task.kind == GainKind::kMap) return true;
+    if (task.kind == GainKind::kLevel) return term == 0;
+    const bool markov = task.rule == Rule::kMarkov;
+    const bool plain = task.prediction == Prediction::kX || task.prediction == Prediction::kMean;
+    return term == 0 || markov || (term == 1 && !plain);
+}
+
+// The noise is drawn by the kernel straight in the DCT basis.
+inline bool draws_spectral_noise(const CombineTask& task) { return task.draw_noise && follows_frequency(task, 2); }
+
 enum class Form { kNone, kNumber, kSeparable, kMap };
 
 // kNumber:    one number for all frequencies: no transform needed.
@@ -44,9 +57,6 @@ class Gains {
         std::copy_n(plane.columns.plan.root_weight, plane.H, root_weight_);
     }
 
-    // The noise is drawn by the kernel straight in the DCT basis.
-    static bool draws_spectral_noise(const CombineTask& task) { return task.draw_noise && needs_map(task, 2); }
-
     const Gain<T>* prepare(std::int64_t b, std::int64_t c) {
         switch (task_.kind) {
             case GainKind::kLevel: prepare_level(b); break;
@@ -67,17 +77,9 @@ class Gains {
     std::int64_t ready_sample_ = -1;
     const void* ready_map_[kTerms] = {};
 
-    static bool present(const CombineTask& task, int term) {
-        return task.term[term].data != nullptr || (term == 2 && task.draw_noise);
-    }
-
+    // A level's alpha is a product of a row and a column; its square, with a floor, is not.
     static bool needs_map(const CombineTask& task, int term) {
-        if (!present(task, term)) return false;
-        if (task.kind == GainKind::kMap) return true;
-        if (task.kind == GainKind::kLevel) return term == 0 && task.power != 1;
-        const bool markov = task.rule == Rule::kMarkov;
-        const bool plain = task.prediction == Prediction::kX || task.prediction == Prediction::kMean;
-        return term == 0 || markov || (term == 1 && !plain);
+        return follows_frequency(task, term) && !(task.kind == GainKind::kLevel && task.power == 1);
     }
 
     bool already(std::int64_t b, const LevelArray& levels, const LevelArray& others) {

@@ -4,6 +4,7 @@
 //   SOFTDIFF_ARITHMETIC       float or double
 #include "kernels.hpp"
 #include "combine.hpp"
+#include "pack_kernels.hpp"
 #include "correlation.hpp"
 #include "transform.hpp"
 
@@ -32,17 +33,26 @@ void with_storage(Dtype dtype, Run run) {
 
 template <>
 void combine<Arithmetic>(const CombineTask& task) {
-    with_storage<Arithmetic>(
-        task.dtype, [&](auto storage) { for_each_plane<Combine<Arithmetic, decltype(storage)>, Plane<Arithmetic>>(task); });
+    with_storage<Arithmetic>(task.dtype, [&](auto storage) {
+        using Storage = decltype(storage);
+        if (Pack<Arithmetic>::fits(task.height, task.width)) {
+            for_each_plane<PackCombine<Arithmetic, Storage>, Pack<Arithmetic>>(task);
+        } else {
+            for_each_plane<Combine<Arithmetic, Storage>, Plane<Arithmetic>>(task);
+        }
+    });
 }
 
 template <>
 void transform<Arithmetic>(const TransformTask& task) {
     with_storage<Arithmetic>(task.dtype, [&](auto storage) {
+        using Storage = decltype(storage);
         if (task.rows_only) {
-            transform_rows<Arithmetic, decltype(storage)>(task);
+            transform_rows<Arithmetic, Storage>(task);
+        } else if (Pack<Arithmetic>::fits(task.height, task.width)) {
+            for_each_plane<PackTransform<Arithmetic, Storage>, Pack<Arithmetic>>(task);
         } else {
-            for_each_plane<PlaneTransform<Arithmetic, decltype(storage)>, Plane<Arithmetic>>(task);
+            for_each_plane<PlaneTransform<Arithmetic, Storage>, Plane<Arithmetic>>(task);
         }
     });
 }

@@ -110,7 +110,7 @@ inline void matvec(const T* matrix, int rows, int columns, const Vec<T>* __restr
 constexpr int kMaxTerms = 3;  // lines that Line::combine adds up
 
 // Scratch that a Line needs, in vectors.
-inline std::int64_t line_scratch(int size) { return (2 * kMaxTerms + 2) * static_cast<std::int64_t>(size) + 4 * kMatvecBlock; }
+inline std::int64_t line_scratch(int size) { return (3 * kMaxTerms + 2) * static_cast<std::int64_t>(size) + 4 * kMatvecBlock; }
 
 template <class T>
 class Line {

@@ -1,0 +1,128 @@
+// Planes narrower than a vector, kLanes of them at a time: lanes are planes, so no lane idles and rows and columns transform
+// alike. Only packing and unpacking transpose.
+#pragma once
+
+#include <algorithm>
+
+#include "line.hpp"
+#include "plane.hpp"
+#include "scratch.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+template <class T>
+class Pack {
+  public:
+    using V = Vec<T>;
+    static constexpr int L = kLanes<T>;
+    static constexpr std::int64_t kLargest = 4096;  // elements of a plane: packed planes should stay in the cache
+
+    static bool fits(std::int64_t height, std::int64_t width) { return width < L && height * width <= kLargest; }
+
+    Pack(std::int64_t height, std::int64_t width)
+        : H(static_cast<int>(height)), W(static_cast<int>(width)), area(H * W), columns(height), rows(width) {}
+
+    const int H, W, area;
+    const Line<T> columns, rows;
+
+    std::int64_t scratch_vectors() const { return line_scratch(std::max(H, W)) + std::max(H, W); }
+
+    // Values of planes at `from`, each [area] without gaps, to packed [area]; lanes beyond `planes` repeat the last.
+    void pack(const T* const* from, int planes, V* packed) const {
+        V block[L];
+        for_each_block([&](int begin, int count) {
+            for (int lane = 0; lane < L; ++lane) block[lane] = load_part(from[std::min(lane, planes - 1)] + begin, count);
+            transpose<T>(block);
+            for (int i = 0; i < count; ++i) packed[begin + i] = block[i];
+        });
+    }
+
+    void unpack(const V* packed, T* const* to, int planes) const {
+        V block[L];
+        for_each_block([&](int begin, int count) {
+            for (int i = 0; i < L; ++i) block[i] = packed[begin + std::min(i, count - 1)];
+            transpose<T>(block);
+            for (int lane = 0; lane < planes; ++lane) store_part(to[lane] + begin, block[lane], count);
+        });
+    }
+
+    // Down the columns: packed [H][W] to spectra [W][H], rows in the order of the plan, and back.
+    void forward_columns(const V* packed, V* spectra, V* scratch) const {
+        for (int w = 0; w < W; ++w)
+            columns.forward(reinterpret_cast<const T*>(packed + w), W * L, spectra + static_cast<std::ptrdiff_t>(w) * H, scratch);
+    }
+    void inverse_columns(V* spectra, V* packed, V* scratch) const {
+        for (int w = 0; w < W; ++w)
+            columns.inverse(spectra + static_cast<std::ptrdiff_t>(w) * H, reinterpret_cast<T*>(packed + w), W * L, scratch);
+    }
+
+    // Row h of the spectra as a line [W], and back.
+    void load_row(const V* spectra, int h, V* line) const {
+        for (int w = 0; w < W; ++w) line[w] = spectra[w * H + h];
+    }
+    void store_row(const V* line, int h, V* spectra) const {
+        for (int w = 0; w < W; ++w) spectra[w * H + h] = line[w];
+    }
+
+  private:
+    // Blocks of L elements; the last overlaps its neighbour, or is shorter where the plane is.
+    template <class Body>
+    void for_each_block(Body body) const {
+        if (area < L) return body(0, area);
+        for (int begin = 0; begin < area; begin += L) body(std::min(begin, area - L), L);
+    }
+    static SOFTDIFF_INLINE V load_part(const T* from, int count) {
+        if (count == L) return load(from);
+        V out{};
+        for (int i = 0; i < count; ++i) out[i] = from[i];
+        return out;
+    }
+    static SOFTDIFF_INLINE void store_part(T* to, V value, int count) {
+        if (count == L) return store(to, value);
+        for (int i = 0; i < count; ++i) to[i] = value[i];
+    }
+};
+
+// The planes of an image in the user's memory where they have no gaps, else converted copies in `copy` [kLanes][area].
+template <class T, class Storage>
+inline void stage_pack(const Pack<T>& pack, const Image& image, std::int64_t channels, std::int64_t first, int planes, T* copy,
+                       const T** out) {
+    const bool plain = image.stride[3] == 1 && image.stride[2] == pack.W;
+    for (int lane = 0; lane < planes; ++lane) {
+        const auto* from = plane_of<Storage>(image, (first + lane) / channels, (first + lane) % channels);
+        if constexpr (std::is_same_v<T, Storage>) {
+            if (plain) {
+                out[lane] = from;
+                continue;
+            }
+        }
+        T* to = copy + static_cast<std::ptrdiff_t>(lane) * pack.area;
+        out[lane] = to;
+        if (plain) {
+            convert_run(from, to, pack.area);
+            continue;
+        }
+        for (int h = 0; h < pack.H; ++h)
+            for (int w = 0; w < pack.W; ++w)
+                to[h * pack.W + w] = from_storage<T>(from[h * image.stride[2] + w * image.stride[3]]);
+    }
+}
+
+// Packed results to `out`, contiguous planes; `copy` [kLanes][area] serves where Storage is not T.
+template <class T, class Storage>
+inline void emit_pack(const Pack<T>& pack, const Vec<T>* packed, int planes, T* copy, Storage* out) {
+    T* to[Pack<T>::L];
+    for (int lane = 0; lane < planes; ++lane) {
+        if constexpr (std::is_same_v<T, Storage>) {
+            to[lane] = out + static_cast<std::ptrdiff_t>(lane) * pack.area;
+        } else {
+            to[lane] = copy + static_cast<std::ptrdiff_t>(lane) * pack.area;
+        }
+    }
+    pack.unpack(packed, to, planes);
+    if constexpr (!std::is_same_v<T, Storage>) convert_run_back(copy, out, static_cast<std::int64_t>(planes) * pack.area);
+}
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

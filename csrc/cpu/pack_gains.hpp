@@ -1,0 +1,170 @@
+// The gains of kLanes packed planes: a map [H][W] of vectors for each term, lanes are planes, rows and columns in the order of
+// the plans, the weights 2/N folded in.
+#pragma once
+
+#include "gains.hpp"
+#include "pack.hpp"
+#include "task.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+template <class T>
+class PackGains {
+  public:
+    using V = Vec<T>;
+    static constexpr int L = kLanes<T>;
+
+    PackGains(const CombineTask& task, const Pack<T>& pack, Arena& arena) : task_(task), pack_(pack) {
+        for (V** table : {&row_, &fade_row_}) *table = arena.take<V>(pack.H);
+        for (V** table : {&column_, &fade_column_}) *table = arena.take<V>(pack.W);
+        table_ = arena.take<T>(std::max(pack.H, pack.W));
+        for (int i = 0; i < kTerms; ++i) {
+            map[i] = follows_frequency(task, i) ? arena.take<V>(pack.area) : nullptr;
+        }
+        packed_ = task.kind == GainKind::kMap ? arena.take<V>(pack.area) : nullptr;
+    }
+
+    V* map[kTerms];       // null where the gain is `number`
+    V number[kTerms] = {};  // of terms 1 and 2; term 0 always has a map
+
+    void prepare(std::int64_t first, int planes) {
+        if (task_.kind == GainKind::kMap) return prepare_maps(first, planes);
+        const bool one_level = task_.t.stride == 0 && (task_.kind == GainKind::kLevel || task_.s.stride == 0);
+        if (one_level && ready_) return;
+        ready_ = true;
+        StepConstants<V> constants{};
+        std::int64_t previous = -1;
+        for (int lane = 0; lane < L; ++lane) {
+            const std::int64_t sample = one_level ? 0 : (first + std::min(lane, planes - 1)) / task_.channels;
+            if (sample == previous) {
+                repeat_lane(lane, constants);
+            } else if (task_.kind == GainKind::kLevel) {
+                level_lane(lane, task_.t.at(sample));
+            } else {
+                step_lane(lane, task_.s.at(sample), task_.t.at(sample), constants);
+            }
+            previous = sample;
+        }
+        if (task_.kind == GainKind::kLevel) {
+            level_map();
+        } else {
+            step_maps(constants);
+        }
+    }
+
+  private:
+    const CombineTask& task_;
+    const Pack<T>& pack_;
+    V *row_, *column_, *fade_row_, *fade_column_, *packed_;
+    T* table_;
+    V scale_{}, flat_{};
+    bool ready_ = false;
+
+    void lane_table(int lane, int size, V* table) {
+        for (int i = 0; i < size; ++i) table[i][lane] = table_[i];
+    }
+
+    void heat_lane(int lane, double tau) {
+        heat_table(pack_.columns.plan, tau, table_);
+        lane_table(lane, pack_.H, row_);
+        heat_table(pack_.rows.plan, tau, table_);
+        lane_table(lane, pack_.W, column_);
+    }
+
+    void level_lane(int lane, const Level& level) {
+        heat_lane(lane, level.tau);
+        const double a = std::exp(level.log_a);
+        scale_[lane] = static_cast<T>(a * (1.0 - level.floor));
+        flat_[lane] = static_cast<T>(a * level.floor);
+        number[2][lane] = static_cast<T>(level.sigma);
+    }
+
+    void step_lane(int lane, const Level& s, const Level& t, StepConstants<V>& constants) {
+        heat_lane(lane, s.tau);
+        fade_table(pack_.columns.plan, t.tau - s.tau, table_);
+        lane_table(lane, pack_.H, fade_row_);
+        fade_table(pack_.rows.plan, t.tau - s.tau, table_);
+        lane_table(lane, pack_.W, fade_column_);
+        const auto one = make_step_constants<T>(s, t, task_.rule, task_.parameter, task_.prediction);
+        constants.prediction = one.prediction;
+        constants.per_frequency = one.per_frequency;
+        constants.floors = constants.floors || one.floors;
+        for_each_constant(constants, [&](V& lanes, T StepConstants<T>::*member) { lanes[lane] = one.*member; });
+        number[1][lane] = one.kappa;
+        number[2][lane] = one.omega;
+    }
+
+    template <class Body>
+    static void for_each_constant(StepConstants<V>& k, Body body) {
+        using K = StepConstants<T>;
+        body(k.a_s, &K::a_s);
+        body(k.a_t, &K::a_t);
+        body(k.a_ratio, &K::a_ratio);
+        body(k.floor_s, &K::floor_s);
+        body(k.floor_t, &K::floor_t);
+        body(k.sigma_s, &K::sigma_s);
+        body(k.sigma_t, &K::sigma_t);
+        body(k.kappa, &K::kappa);
+        body(k.keep, &K::keep);
+        body(k.renewed, &K::renewed);
+        body(k.omega, &K::omega);
+    }
+
+    // A lane of the same sample as the one before it.
+    void repeat_lane(int lane, StepConstants<V>& constants) {
+        const auto repeat = [lane](V& lanes) { lanes[lane] = lanes[lane - 1]; };
+        for (int h = 0; h < pack_.H; ++h) repeat(row_[h]);
+        for (int w = 0; w < pack_.W; ++w) repeat(column_[w]);
+        for (V* lanes : {&scale_, &flat_, &number[1], &number[2]}) repeat(*lanes);
+        if (task_.kind != GainKind::kStep) return;
+        for (int h = 0; h < pack_.H; ++h) repeat(fade_row_[h]);
+        for (int w = 0; w < pack_.W; ++w) repeat(fade_column_[w]);
+        for_each_constant(constants, [&](V& lanes, T StepConstants<T>::*) { repeat(lanes); });
+    }
+
+    T weight(int h, int w) const { return pack_.columns.plan.weight[h] * pack_.rows.plan.weight[w]; }
+
+    void level_map() {
+        if (!map[0]) return;
+        for (int h = 0; h < pack_.H; ++h) {
+            for (int w = 0; w < pack_.W; ++w) {
+                const V alpha = scale_ * (row_[h] * column_[w]) + flat_;
+                map[0][h * pack_.W + w] = (task_.power == 2 ? alpha * alpha : alpha) * weight(h, w);
+            }
+        }
+    }
+
+    void step_maps(const StepConstants<V>& constants) {
+        for (int h = 0; h < pack_.H; ++h) {
+            for (int w = 0; w < pack_.W; ++w) {
+                const V fade = fade_row_[h] + fade_column_[w] + fade_row_[h] * fade_column_[w];
+                const auto c = step_coefficients<V, V>(constants, row_[h] * column_[w], fade, square_root<T>);
+                const T root = pack_.columns.plan.root_weight[h] * pack_.rows.plan.root_weight[w];
+                const int at = h * pack_.W + w;
+                if (map[0]) map[0][at] = c.p * weight(h, w);
+                if (map[1]) map[1][at] = c.q * weight(h, w);
+                if (map[2]) map[2][at] = c.w * (task_.draw_noise ? root : weight(h, w));
+            }
+        }
+    }
+
+    void prepare_maps(std::int64_t first, int planes) {
+        for (int i = 0; i < kTerms; ++i) {
+            if (!map[i]) continue;
+            const std::int64_t* stride = task_.map[i].stride;
+            for (int lane = 0; lane < L; ++lane) {
+                const std::int64_t plane = first + std::min(lane, planes - 1);
+                const T* from = plane_of<T>(task_.map[i], plane / task_.channels, plane % task_.channels);
+                for (int h = 0; h < pack_.H; ++h) {
+                    const T* row = from + pack_.columns.plan.frequency[h] * stride[2];
+                    for (int w = 0; w < pack_.W; ++w)
+                        map[i][h * pack_.W + w][lane] = row[pack_.rows.plan.frequency[w] * stride[3]] * weight(h, w);
+                }
+            }
+        }
+    }
+};
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff
