@@ -4,6 +4,7 @@
 
 #include "../core/codelets.hpp"
 #include "../core/radix.hpp"
+#include "odd.hpp"
 #include "plan.hpp"
 #include "simd.hpp"
 
@@ -90,31 +91,11 @@ inline const Leaf<T>& find_leaf(int n) {
     return find_leaf<T>(n, std::make_integer_sequence<int, kMaxLeaf + 1>{});
 }
 
-// y = M x for a matrix in blocks of kMatvecBlock rows (plan.cpp); y has room for a whole last block. Summed in runs of
-// kMatvecRun columns, so that rounding grows with the number of runs and the length of one, not with the number of columns.
-constexpr int kMatvecRun = 16;
+// Scratch that a Line of the plan needs, in vectors.
 template <class T>
-inline void matvec(const T* matrix, int rows, int columns, const Vec<T>* __restrict x, Vec<T>* __restrict y) {
-    for (int row = 0; row < rows; row += kMatvecBlock, matrix += static_cast<std::ptrdiff_t>(kMatvecBlock) * columns) {
-        Vec<T> total[kMatvecBlock] = {};
-        for (int begin = 0; begin < columns; begin += kMatvecRun) {
-            const int end = begin + kMatvecRun < columns ? begin + kMatvecRun : columns;
-            Vec<T> run[kMatvecBlock] = {};
-            for (int column = begin; column < end; ++column) {
-                const Vec<T> value = x[column];
-                SOFTDIFF_UNROLL
-                for (int k = 0; k < kMatvecBlock; ++k) run[k] += value * matrix[column * kMatvecBlock + k];
-            }
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < kMatvecBlock; ++k) total[k] += run[k];
-        }
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < kMatvecBlock; ++k) y[row + k] = total[k];
-    }
+inline std::int64_t line_scratch(const LinePlan<T>& plan) {
+    return plan.size + (plan.codelet ? 0 : odd_scratch(*plan.odd));
 }
-
-// Scratch that a Line needs, in vectors.
-inline std::int64_t line_scratch(int size) { return 2 * static_cast<std::int64_t>(size) + 4 * kMatvecBlock; }
 
 template <class T>
 class Line {
@@ -227,43 +208,17 @@ class Line {
 
     void leaf_dct2(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const {
         if (plan.codelet) return leaf_.dct2(x, stride, y);
-        const int n = plan.leaf, odds = n / 2, evens = n - odds;
-        V* sum = scratch;
-        V* difference = sum + evens;
-        for (int i = 0; i < odds; ++i) {
-            const V a = load(x + i * stride), b = load(x + (n - 1 - i) * stride);
-            sum[i] = a + b;
-            difference[i] = a - b;
-        }
-        if (evens > odds) sum[odds] = load(x + odds * stride);
-        V* out = difference + odds;
-        matvec(plan.even, evens, evens, sum, out);
-        for (int k = 0; k < evens; ++k) y[2 * k] = out[k];
-        matvec(plan.odd, odds, odds, difference, out);
-        for (int k = 0; k < odds; ++k) y[2 * k + 1] = out[k];
+        odd_dct2(*plan.odd, x, stride, y, scratch);
     }
 
     void leaf_dct3(const V* x, T* y, std::ptrdiff_t stride, V* scratch) const {
         if (plan.codelet) return leaf_.dct3(x, y, stride);
-        const int n = plan.leaf, odds = n / 2, evens = n - odds;
-        V* in = scratch;
-        V* symmetric = in + evens;
-        V* antisymmetric = symmetric + evens + kMatvecBlock;
-        for (int k = 0; k < evens; ++k) in[k] = x[2 * k];
-        matvec(plan.even_transposed, evens, evens, in, symmetric);
-        for (int k = 0; k < odds; ++k) in[k] = x[2 * k + 1];
-        matvec(plan.odd_transposed, odds, odds, in, antisymmetric);
-        for (int i = 0; i < odds; ++i) {
-            store(y + i * stride, symmetric[i] + antisymmetric[i]);
-            store(y + (n - 1 - i) * stride, symmetric[i] - antisymmetric[i]);
-        }
-        if (evens > odds) store(y + odds * stride, symmetric[odds]);
+        odd_dct3(*plan.odd, x, y, stride, scratch);
     }
 
     void leaf_dct4(const V* x, V* y, V* scratch) const {
         if (plan.codelet) return leaf_.dct4(x, y);
-        matvec(plan.dct4, plan.leaf, plan.leaf, x, scratch);
-        for (int k = 0; k < plan.leaf; ++k) y[k] = scratch[k];
+        odd_dct4(*plan.odd, x, y, scratch);
     }
 };
 

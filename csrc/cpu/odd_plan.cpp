@@ -1,0 +1,266 @@
+#include "odd_plan.hpp"
+
+#include <algorithm>
+#include <complex>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <vector>
+
+#include "angle.hpp"
+#include "odd_choice.hpp"
+
+namespace softdiff {
+namespace {
+
+// j mod n as an index of c and d, and the sign of d there: c[-j] = c[j], d[-j] = -d[j].
+struct Folded {
+    int index;
+    int sign;
+};
+Folded fold(std::int64_t j, int n) {
+    const int k = static_cast<int>(((j % n) + n) % n);
+    return 2 * k > n ? Folded{n - k, -1} : Folded{k, 1};
+}
+
+int inverse_modulo(int a, int n) {
+    for (int b = 1; b < n; ++b)
+        if (static_cast<std::int64_t>(a) * b % n == 1) return b;
+    return 1;  // n = 1
+}
+
+// The powers 1, g, g^2, .. of a primitive root g of a prime p.
+std::vector<int> powers_of_primitive_root(int p) {
+    for (std::int64_t g = 2;; ++g) {
+        std::vector<int> powers{1};
+        for (std::int64_t power = g % p; power != 1; power = power * g % p) powers.push_back(static_cast<int>(power));
+        if (static_cast<int>(powers.size()) == p - 1) return powers;
+    }
+}
+
+template <class T>
+class Planner {
+  public:
+    const OddPlan<T>& plan(int n) {
+        const std::scoped_lock lock(mutex_);
+        const auto found = plans_.find(n);
+        if (found != plans_.end()) return found->second;
+        OddPlan<T> plan{};
+        plan.n = n;
+        plan.half = half(n);
+        add_dct4(plan);
+        return plans_[n] = plan;
+    }
+
+  private:
+    using Complex = std::complex<double>;
+
+    std::mutex mutex_;
+    Choices choices_;
+    std::map<int, OddPlan<T>> plans_;
+    std::map<int, HalfDft<T>> halves_;
+    std::deque<std::vector<T>> numbers_;
+    std::deque<std::vector<std::int32_t>> indices_;
+    std::deque<std::vector<GridMove>> moves_;
+    std::deque<std::vector<GridQuad>> quads_;
+
+    const T* keep(const std::vector<double>& values) {
+        return numbers_.emplace_back(values.begin(), values.end()).data();
+    }
+    const std::int32_t* keep(std::vector<std::int32_t> values) { return indices_.emplace_back(std::move(values)).data(); }
+
+    const HalfDft<T>* half(int n) {
+        const auto found = halves_.find(n);
+        if (found != halves_.end()) return &found->second;
+        HalfDft<T> plan{};
+        plan.n = n;
+        plan.kind = choices_.of(n).kind;
+        switch (plan.kind) {
+            case HalfKind::kCodelet: break;
+            case HalfKind::kDense: add_dense(plan); break;
+            case HalfKind::kProduct: add_product(plan, choices_.of(n).columns); break;
+            case HalfKind::kRader: add_rader(plan, choices_.of(n)); break;
+        }
+        return &(halves_[n] = plan);
+    }
+
+    // What a plan of many columns needs beside its own buffers.
+    static std::int64_t columns_scratch(const HalfDft<T>& plan) {
+        return plan.kind == HalfKind::kCodelet ? 0 : 2 * static_cast<std::int64_t>(plan.n) + plan.scratch;
+    }
+
+    template <class Entry>
+    const T* packed_matrix(int size, Entry entry) {
+        std::vector<double> packed;
+        const int rows = dense_rows(size);
+        for (int block = 0; block * rows < size; ++block)
+            for (int j = 1; j <= size; ++j)
+                for (int k = 1; k <= rows; ++k) packed.push_back(entry(std::min(block * rows, size - rows) + k, j));
+        return keep(packed);
+    }
+
+    void add_dense(HalfDft<T>& plan) {
+        const std::int64_t n = plan.n;
+        plan.cosine_matrix = packed_matrix(plan.n / 2, [n](int k, int j) { return cosine(2LL * j * k, n); });
+        plan.sine_matrix = packed_matrix((plan.n - 1) / 2, [n](int k, int j) { return sine(2LL * j * k, n); });
+    }
+
+    void add_product(HalfDft<T>& plan, int a) {
+        const int n = plan.n, b = n / a;
+        plan.columns = half(a);
+        plan.rows = half(b);
+        plan.scratch = n + std::max(columns_scratch(*plan.columns), columns_scratch(*plan.rows));
+        if (std::gcd(a, b) == 1) {
+            plan.in = grid_map(n, a, b, a);
+            plan.out = grid_map(n, a, static_cast<std::int64_t>(b) * inverse_modulo(b, a),
+                                static_cast<std::int64_t>(a) * inverse_modulo(a, b));
+            return;
+        }
+        plan.in = grid_map(n, a, b, 1);
+        plan.out = grid_map(n, a, 1, a);
+        std::vector<double> twiddle;
+        for (std::int64_t k = 1; k <= a / 2; ++k)
+            for (std::int64_t j = 1; j <= b / 2; ++j)
+                for (double factor : {cosine(2 * j * k, n), sine(2 * j * k, n)}) twiddle.push_back(factor);
+        plan.twiddle = keep(twiddle);
+    }
+
+    // The map of index u j1 + v j2 (mod n) to cell (j1, j2) of the grid.
+    GridMap<T> grid_map(int n, int a, std::int64_t u, std::int64_t v) {
+        const int b = n / a;
+        std::vector<double> move_sign, quad_sign;
+        auto& moves = moves_.emplace_back();
+        auto& quads = quads_.emplace_back();
+        for (int j1 = 0; j1 <= a / 2; ++j1) {
+            for (int j2 = 0; j2 <= b / 2; ++j2) {
+                const bool real1 = j1 == 0 || 2 * j1 == a, real2 = j2 == 0 || 2 * j2 == b;  // -j is j: no sine
+                const Folded plus = fold(u * j1 + v * j2, n), minus = fold(u * j1 - v * j2, n);
+                const int c = j1 * b + j2, s = (a / 2 + j1) * b + j2;
+                if (!real1 && !real2) {
+                    quads.push_back({plus.index, minus.index, n / 2 + plus.index, n / 2 + minus.index, c, s + b / 2, s, c + b / 2});
+                    quad_sign.push_back(plus.sign);
+                    quad_sign.push_back(minus.sign);
+                    continue;
+                }
+                moves.push_back({plus.index, c});
+                move_sign.push_back(1);
+                if (real1 && real2) continue;
+                moves.push_back({n / 2 + plus.index, real1 ? c + b / 2 : s});
+                move_sign.push_back(plus.sign);
+            }
+        }
+        return {static_cast<int>(moves.size()), static_cast<int>(quads.size()), moves.data(), keep(move_sign), quads.data(),
+                keep(quad_sign)};
+    }
+
+    void add_rader(HalfDft<T>& plan, const Choice& choice) {
+        const int p = plan.n, half_length = (p - 1) / 2;
+        const std::vector<int> power = powers_of_primitive_root(p);
+        std::vector<std::int32_t> input, output;
+        std::vector<int> input_sign, output_sign;
+        std::vector<Complex> cosine_kernel, sine_kernel;
+        for (int t = 0; t < half_length; ++t) {
+            const Folded in = fold(power[(p - 1 - t) % (p - 1)], p), out = fold(power[t], p);
+            input.push_back(in.index);
+            output.push_back(out.index);
+            input_sign.push_back(in.sign);
+            output_sign.push_back(out.sign);
+            cosine_kernel.emplace_back(cosine(2LL * power[t], p));
+            sine_kernel.emplace_back(sine(2LL * power[t], p));
+        }
+        plan.input = keep(input);
+        plan.output = keep(output);
+        plan.cosine = convolution(cosine_kernel, choice.columns, false);
+        plan.twisted = half_length % 2 == 0;
+        std::vector<double> in, out;
+        if (plan.twisted) {
+            const int quarter = half_length / 2;
+            std::vector<Complex> twisted_kernel;
+            for (int t = 0; t < quarter; ++t) {
+                const double c = cosine(t, half_length), s = sine(t, half_length);
+                const int in1 = input_sign[t], in2 = input_sign[t + quarter], out1 = output_sign[t], out2 = output_sign[t + quarter];
+                for (double factor : {in1 * c, -in2 * s, in1 * s, in2 * c}) in.push_back(factor);
+                for (double factor : {out1 * c, out1 * s, -out2 * s, out2 * c}) out.push_back(factor);
+                twisted_kernel.push_back(Complex(sine_kernel[t].real(), sine_kernel[t + quarter].real()) * Complex(c, s));
+            }
+            plan.sine = convolution(twisted_kernel, choice.sine_dft, true);
+        } else {
+            for (int t = 0; t < half_length; ++t) {
+                const int alternate = t % 2 == 0 ? 1 : -1;
+                in.push_back(input_sign[t] * alternate);
+                out.push_back(output_sign[t] * alternate);
+                sine_kernel[t] *= alternate;
+            }
+            plan.sine = convolution(sine_kernel, choice.sine_dft, false);
+        }
+        plan.ones = keep(std::vector<double>(half_length, 1.0));
+        plan.input_factor = keep(in);
+        plan.output_factor = keep(out);
+        const std::int64_t products = plan.twisted ? 8LL * plan.sine.m : 0;
+        plan.scratch =
+            2LL * half_length + std::max({columns_scratch(*plan.cosine.dft), columns_scratch(*plan.sine.dft), products});
+    }
+
+    Convolution<T> convolution(const std::vector<Complex>& kernel, int r, bool complex) {
+        const int m = static_cast<int>(kernel.size()) / r;
+        std::vector<double> diagonals;
+        const auto add = [&](int k, bool real, double weight, bool conjugate) {
+            const auto root = [r](std::int64_t power) { return Complex(cosine(2 * power, r), -sine(2 * power, r)); };
+            std::vector<Complex> reduced(m);
+            for (int i = 0; i < m; ++i)
+                for (int j = 0; j < r; ++j) reduced[i] += kernel[j * m + i] * root(static_cast<std::int64_t>(j) * k % r) * weight;
+            for (int diagonal = 1 - m; diagonal < m; ++diagonal) {
+                const Complex value = diagonal < 0 ? reduced[diagonal + m] * root(k) : reduced[diagonal];
+                diagonals.push_back(value.real());
+                if (!real) diagonals.push_back(conjugate ? -value.imag() : value.imag());
+            }
+        };
+        add(0, !complex, 1.0 / r, false);
+        if (r % 2 == 0) add(r / 2, !complex, 1.0 / r, false);
+        for (int k = 1; k <= (r - 1) / 2; ++k) {
+            // Real values: cosine and sine row are the real part and minus the imaginary part, hence the conjugate.
+            add(k, false, (complex ? 1.0 : 2.0) / r, !complex);
+            if (complex) add(r - k, false, 1.0 / r, false);
+        }
+        return {half(r), m, keep(diagonals)};
+    }
+
+    void add_dct4(OddPlan<T>& plan) {
+        const int n = plan.n, h = n / 2;
+        std::vector<std::int32_t> position(h), frequency(h);
+        std::vector<double> in(4 * static_cast<std::size_t>(h)), out(in);
+        for (int i = 0; i < n; ++i) {
+            if (i == h) continue;
+            // 2 i + 1 = sign n + 4 j
+            const int odd = 2 * i + 1, sign = (odd - n) % 4 == 0 ? 1 : -1, j = (odd - sign * n) / 4;
+            const Folded at = fold(j, n), to = fold(2LL * j, n);
+            const int alternate = j % 2 == 0 ? 1 : -1;
+            const int second = i > h ? 1 : 0;
+            position[at.index - 1] = std::min(i, n - 1 - i);
+            in[4 * (at.index - 1) + second] = alternate;
+            in[4 * (at.index - 1) + 2 + second] = alternate * sign * at.sign;
+            frequency[to.index - 1] = std::min(i, n - 1 - i);
+            out[4 * (to.index - 1) + 2 * second] = alternate * cosine(n, 4);
+            out[4 * (to.index - 1) + 2 * second + 1] = -alternate * sign * to.sign * sine(n, 4);
+        }
+        plan.dct4_position = keep(position);
+        plan.dct4_factor = keep(in);
+        plan.dct4_frequency = keep(frequency);
+        plan.dct4_output_factor = keep(out);
+        plan.dct4_middle = static_cast<T>(cosine(n, 4));
+    }
+};
+
+}  // namespace
+
+template <class T>
+const OddPlan<T>& odd_plan(int n) {
+    static Planner<T> planner;
+    return planner.plan(n);
+}
+
+template const OddPlan<float>& odd_plan<float>(int);
+template const OddPlan<double>& odd_plan<double>(int);
+
+}  // namespace softdiff
