@@ -13,7 +13,7 @@ inline void half_dft(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>*
 // What surrounds H_n where it is applied to many columns: nothing, a fold before it, an unfold after it.
 enum class Around { kNothing, kFold, kUnfold };
 
-// For each column i < count: put(k, i, .) of H_n of get(j, i). n <= kMaxHalfCodelet in registers, others through `scratch`.
+// For each column i < count: put(k, i, .) of H_n of get(j, i). Codelets in registers, others through `scratch`.
 template <class T, int N, Around A, class Get, class Put>
 SOFTDIFF_INLINE void half_codelets(int count, Get get, Put put) {
     using Code = HalfCodelet<Vec<T>, T, N>;
@@ -46,6 +46,12 @@ SOFTDIFF_INLINE void half_dfts(const HalfDft<T>& plan, int count, Get get, Put p
         case 11: return half_codelets<T, 11, A>(count, get, put);
         case 12: return half_codelets<T, 12, A>(count, get, put);
         case 13: return half_codelets<T, 13, A>(count, get, put);
+        case 15: return half_codelets<T, 15, A>(count, get, put);
+        case 21: return half_codelets<T, 21, A>(count, get, put);
+        case 25: return half_codelets<T, 25, A>(count, get, put);
+        case 27: return half_codelets<T, 27, A>(count, get, put);
+        case 35: return half_codelets<T, 35, A>(count, get, put);
+        case 45: return half_codelets<T, 45, A>(count, get, put);
         default: break;
     }
     Vec<T>*in = scratch, *out = in + n, *rest = out + n;
@@ -175,10 +181,11 @@ inline void product(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>* 
     }
 }
 
-// Products by the kernel of a convolution of real values, grid [r][m] to out [r][m]; `start` is added to every value.
-template <class T>
+// Products by the kernel of a convolution of real values, grid [r][m] to out [r][m]; `start` is added to the values of row 0.
+// M = m where it is known at compile time, else 0.
+template <class T, int M>
 inline void multiply_real(const Convolution<T>& convolution, Vec<T> start, const Vec<T>* grid, Vec<T>* out) {
-    const int r = convolution.dft->n, m = convolution.m, top = r / 2;
+    const int r = convolution.dft->n, m = M > 0 ? M : convolution.m, top = r / 2;
     const T* kernel = convolution.kernel;
     real_toeplitz(kernel, m, start, grid, out);
     kernel += 2 * m - 1;
@@ -187,23 +194,24 @@ inline void multiply_real(const Convolution<T>& convolution, Vec<T> start, const
         kernel += 2 * m - 1;
     }
     for (int k = 1; k <= (r - 1) / 2; ++k, kernel += 2 * (2 * m - 1))
-        complex_toeplitz(kernel, m, grid + k * m, grid + (top + k) * m, out + k * m, out + (top + k) * m);
+        complex_toeplitz<T, M>(kernel, m, grid + k * m, grid + (top + k) * m, out + k * m, out + (top + k) * m);
 }
 
 // The same for complex values, whose real and imaginary parts are transformed apart: frequencies k and r - k share four rows.
-template <class T>
+template <class T, int M>
 inline void multiply_complex(const Convolution<T>& convolution, const Vec<T>* re, const Vec<T>* im, Vec<T>* out_re, Vec<T>* out_im,
                              Vec<T>* scratch) {
     using V = Vec<T>;
-    const int r = convolution.dft->n, m = convolution.m, top = r / 2, step = 2 * (2 * m - 1);
+    const int r = convolution.dft->n, m = M > 0 ? M : convolution.m, top = r / 2, step = 2 * (2 * m - 1);
     const T* kernel = convolution.kernel;
-    complex_toeplitz(kernel, m, re, im, out_re, out_im);
+    complex_toeplitz<T, M>(kernel, m, re, im, out_re, out_im);
     kernel += step;
     if (r % 2 == 0) {
-        complex_toeplitz(kernel, m, re + top * m, im + top * m, out_re + top * m, out_im + top * m);
+        complex_toeplitz<T, M>(kernel, m, re + top * m, im + top * m, out_re + top * m, out_im + top * m);
         kernel += step;
     }
-    V *p_re = scratch, *p_im = p_re + m, *q_re = p_im + m, *q_im = q_re + m;
+    V local[8 * (M > 0 ? M : 1)];
+    V *p_re = M > 0 ? local : scratch, *p_im = p_re + m, *q_re = p_im + m, *q_im = q_re + m;
     V *u_re = q_im + m, *u_im = u_re + m, *w_re = u_im + m, *w_im = w_re + m;
     for (int k = 1; k <= (r - 1) / 2; ++k, kernel += 2 * step) {
         const int c = k * m, s = (top + k) * m;
@@ -213,14 +221,29 @@ inline void multiply_complex(const Convolution<T>& convolution, const Vec<T>* re
             q_re[t] = re[c + t] - im[s + t];
             q_im[t] = im[c + t] + re[s + t];
         }
-        complex_toeplitz(kernel, m, p_re, p_im, u_re, u_im);
-        complex_toeplitz(kernel + step, m, q_re, q_im, w_re, w_im);
+        complex_toeplitz<T, M>(kernel, m, p_re, p_im, u_re, u_im);
+        complex_toeplitz<T, M>(kernel + step, m, q_re, q_im, w_re, w_im);
         for (int t = 0; t < m; ++t) {
             out_re[c + t] = u_re[t] + w_re[t];
             out_re[s + t] = w_im[t] - u_im[t];
             out_im[c + t] = u_im[t] + w_im[t];
             out_im[s + t] = u_re[t] - w_re[t];
         }
+    }
+}
+
+// Calls f(m as a compile-time number), 0 for those that stay a number of run time.
+template <class F>
+SOFTDIFF_INLINE void with_small_size(int m, F f) {
+    switch (m) {
+        case 1: return f(std::integral_constant<int, 1>{});
+        case 2: return f(std::integral_constant<int, 2>{});
+        case 3: return f(std::integral_constant<int, 3>{});
+        case 4: return f(std::integral_constant<int, 4>{});
+        case 5: return f(std::integral_constant<int, 5>{});
+        case 6: return f(std::integral_constant<int, 6>{});
+        case 7: return f(std::integral_constant<int, 7>{});
+        default: return f(std::integral_constant<int, 0>{});
     }
 }
 
@@ -236,21 +259,21 @@ inline void rader(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>* sc
     analyse(cosine, plan.cosine.m, x, plan.input, plan.ones, grid, rest);
     y[0] = x[0];
     for (int i = 0; i < plan.cosine.m; ++i) y[0] += grid[i];
-    multiply_real(plan.cosine, x[0], grid, result);
+    with_small_size(plan.cosine.m, [&](auto size) { multiply_real<T, size>(plan.cosine, x[0], grid, result); });
     synthesise(cosine, plan.cosine.m, result, plan.output, plan.ones, y, rest);
 
     const HalfDft<T>& sine = *plan.sine.dft;
     const int m = plan.sine.m;
     if (!plan.twisted) {
         analyse(sine, m, d, plan.input, plan.input_factor, grid, rest);
-        multiply_real(plan.sine, V{}, grid, result);
+        with_small_size(m, [&](auto size) { multiply_real<T, size>(plan.sine, V{}, grid, result); });
         synthesise(sine, m, result, plan.output, plan.output_factor, s, rest);
         return;
     }
     V *re = result, *im = result + half;
     analyse_twisted(sine, m, d, plan.input, plan.input_factor, grid, rest);
     analyse_twisted(sine, m, d, plan.input, plan.input_factor + 2, grid + half, rest);
-    multiply_complex(plan.sine, grid, grid + half, re, im, rest);
+    with_small_size(m, [&](auto size) { multiply_complex<T, size>(plan.sine, grid, grid + half, re, im, rest); });
     synthesise_part(sine, m, re, rest);
     synthesise_part(sine, m, im, rest);
     const T* factor = plan.output_factor;

@@ -7,6 +7,7 @@ namespace {
 
 // Cycles with 512-bit vectors, fitted to measurements on Zen 5: two multiply-adds a cycle less what loads cost, one store a cycle.
 constexpr double kMultiplyAdd = 0.55;
+constexpr double kProductCodelet = 4;  // a value
 constexpr double kPass = 1.2;  // of a value through a loop that loads, adds and stores it
 
 bool is_prime(int n) {
@@ -27,8 +28,8 @@ const Choice& Choices::of(int n) {
 Choice Choices::best(int n) {
     const double half = n / 2;
     Choice choice;
-    if (n <= kMaxHalfCodelet) {
-        choice.cycles = (n % 2 == 0 ? 1 : 2) * half * half * kMultiplyAdd + n * kPass;
+    if (has_half_codelet(n)) {
+        choice.cycles = n <= 13 ? (n % 2 == 0 ? 1 : 2) * half * half * kMultiplyAdd + n * kPass : n * kProductCodelet;
         return choice;
     }
     choice.kind = HalfKind::kDense;
@@ -40,7 +41,7 @@ Choice Choices::best(int n) {
 
 // H_n of `count` columns, with `around` more passes for what surrounds it.
 double Choices::many(int n, int count, double around) {
-    const double copies = n <= kMaxHalfCodelet ? 0 : 2;
+    const double copies = has_half_codelet(n) ? 0 : 2;
     return count * (of(n).cycles + n * (around + copies) * kPass);
 }
 

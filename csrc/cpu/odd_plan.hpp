@@ -6,8 +6,10 @@
 
 namespace softdiff {
 
-// Cosine and sine transforms H_n up to this length are straight-line code (half_codelet.hpp); longer ones follow a plan.
-constexpr int kMaxHalfCodelet = 13;
+// Cosine and sine halves H_n that are straight-line code (half_codelet.hpp); other lengths follow a plan.
+constexpr bool has_half_codelet(int n) {
+    return n <= 13 || n == 15 || n == 21 || n == 25 || n == 27 || n == 35 || n == 45;
+}
 
 // One table entry for four values of a grid, +-j1 and +-j2 (odd.hpp, product): where c and d of both index sums are, where the
 // four symmetric combinations go, and the signs of the two d.

@@ -9,7 +9,7 @@ namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
 // 32 vector registers with AVX-512, 16 below.
-constexpr int kRealSums = kVectorBytes == 64 ? 12 : 8;
+constexpr int kRealSums = 12;
 constexpr int kComplexSums = kVectorBytes == 64 ? 8 : 4;
 
 // Calls block(rows as a compile-time number, first row) so that all rows are covered; blocks may overlap.
@@ -66,7 +66,7 @@ template <class T>
 
 // The same for complex q [2 m - 1][re, im] and x, y in separate real and imaginary parts.
 template <class T>
-[[gnu::noinline]] void complex_toeplitz(const T* q, int m, const Vec<T>* __restrict re, const Vec<T>* __restrict im, Vec<T>* __restrict out_re,
+[[gnu::noinline]] void complex_toeplitz_blocks(const T* q, int m, const Vec<T>* __restrict re, const Vec<T>* __restrict im, Vec<T>* __restrict out_re,
                              Vec<T>* __restrict out_im) {
     for_row_blocks<kComplexSums>(m, [&](auto rows, int first) {
         constexpr int kRows = rows;
@@ -90,9 +90,36 @@ template <class T>
     });
 }
 
+// M = m in registers, 0 for sizes known at run time only.
+template <class T, int M>
+SOFTDIFF_INLINE void complex_toeplitz(const T* q, int m, const Vec<T>* re, const Vec<T>* im, Vec<T>* out_re, Vec<T>* out_im) {
+    if constexpr (M == 0) {
+        complex_toeplitz_blocks(q, m, re, im, out_re, out_im);
+    } else {
+        Vec<T> a[M] = {}, b[M] = {};
+        SOFTDIFF_UNROLL
+        for (int t = 0; t < M; ++t) {
+            const Vec<T> p = re[t], r = im[t];
+            SOFTDIFF_UNROLL
+            for (int s = 0; s < M; ++s) {
+                const T c = q[2 * (s - t + M - 1)], d = q[2 * (s - t + M - 1) + 1];
+                a[s] += p * c;
+                b[s] += r * c;
+                a[s] -= r * d;
+                b[s] += p * d;
+            }
+        }
+        SOFTDIFF_UNROLL
+        for (int s = 0; s < M; ++s) {
+            out_re[s] = a[s];
+            out_im[s] = b[s];
+        }
+    }
+}
+
 // y[k] = start + sum_j M[k][j] x[j], square, M packed as HalfDft says. Summed in runs, so that rounding grows with the number of
 // runs and the length of one, not with the number of columns.
-constexpr int kDenseRun = 32;
+constexpr int kDenseRun = 64;
 template <class T>
 [[gnu::noinline]] void dense(const T* matrix, int size, Vec<T> start, const Vec<T>* __restrict x, Vec<T>* __restrict y) {
     for_row_blocks<kMaxDenseRows>(size, [&](auto rows, int first) {
