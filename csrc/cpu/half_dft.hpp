@@ -1,6 +1,8 @@
 // H_n by its plan (odd.hpp explains the algorithm): codelets, dense halves, products of two lengths, Rader's convolutions.
 #pragma once
 
+#include <algorithm>
+
 #include "half_codelet.hpp"
 #include "toeplitz.hpp"
 
@@ -83,12 +85,13 @@ SOFTDIFF_INLINE void half_dfts(const HalfDft<T>& plan, int count, Get get, Put p
 
 // The uses of half_dfts. Each is compiled once for every codelet: hence never inlined, and as few as possible.
 
-// Columns i of a grid in place: values j at grid[j stride + i step].
+// Columns i of a grid: values j at [j stride + i step] of x, to the same places of y, which may be x.
 template <class T>
-[[gnu::noinline]] void transform_columns(const HalfDft<T>& plan, int count, Vec<T>* grid, int stride, int step, Vec<T>* scratch) {
+[[gnu::noinline]] void transform_columns(const HalfDft<T>& plan, int count, const Vec<T>* x, Vec<T>* y, int stride, int step,
+                                         Vec<T>* scratch) {
     half_dfts<T, Around::kNothing>(
-        plan, count, [=](int j, int i) { return grid[j * stride + i * step]; },
-        [=](int k, int i, Vec<T> v) { grid[k * stride + i * step] = v; }, scratch);
+        plan, count, [=](int j, int i) { return x[j * stride + i * step]; },
+        [=](int k, int i, Vec<T> v) { y[k * stride + i * step] = v; }, scratch);
 }
 
 // Values of a group, in its order t = j m + i, to a grid [n][m] of frequencies; and back.
@@ -155,7 +158,7 @@ inline void product(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>* 
         grid[at.odd_even] = d_plus + d_minus;
         grid[at.even_odd] = d_plus - d_minus;
     }
-    transform_columns(*plan.columns, b, grid, b, 1, rest);
+    transform_columns(*plan.columns, b, grid, grid, b, 1, rest);
     if (plan.twiddle) {
         const T* factor = plan.twiddle;
         for (int k1 = 1; k1 <= a / 2; ++k1)
@@ -168,7 +171,7 @@ inline void product(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>* 
                 c[b / 2] = even_odd * factor[0] - odd_even * factor[1];
             }
     }
-    transform_columns(*plan.rows, a, grid, 1, b, rest);
+    transform_columns(*plan.rows, a, grid, grid, 1, b, rest);
     for (int i = 0; i < plan.out.moves; ++i) y[plan.out.move[i].value] = grid[plan.out.move[i].cell] * plan.out.move_sign[i];
     for (int i = 0; i < plan.out.quads; ++i) {
         const GridQuad& at = plan.out.quad[i];
@@ -247,40 +250,42 @@ SOFTDIFF_INLINE void with_small_size(int m, F f) {
     }
 }
 
+// The sine half first: padding of either half is written to index 0, which the other half or the sum then overwrites.
 template <class T>
 inline void rader(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>* scratch) {
     using V = Vec<T>;
     const int top = plan.n / 2, half = top / 2;
-    V *grid = scratch, *result = grid + top, *rest = result + top;
+    const HalfDft<T>&cosine = *plan.cosine.dft, &sine = *plan.sine.dft;
+    const int length = plan.twisted ? std::max(top, cosine.n * plan.cosine.m) : cosine.n * plan.cosine.m;
+    V *grid = scratch, *result = grid + length, *rest = result + length;
+
     const V* d = x + top;
     V* s = y + top;
-
-    const HalfDft<T>& cosine = *plan.cosine.dft;
-    analyse(cosine, plan.cosine.m, x, plan.input, plan.ones, grid, rest);
-    y[0] = x[0];
-    for (int i = 0; i < plan.cosine.m; ++i) y[0] += grid[i];
-    with_small_size(plan.cosine.m, [&](auto size) { multiply_real<T, size>(plan.cosine, x[0], grid, result); });
-    synthesise(cosine, plan.cosine.m, result, plan.output, plan.ones, y, rest);
-
-    const HalfDft<T>& sine = *plan.sine.dft;
     const int m = plan.sine.m;
-    if (!plan.twisted) {
+    if (plan.twisted) {
+        V *re = result, *im = result + half;
+        analyse_twisted(sine, m, d, plan.input, plan.input_factor, grid, rest);
+        analyse_twisted(sine, m, d, plan.input, plan.input_factor + 2, grid + half, rest);
+        with_small_size(m, [&](auto size) { multiply_complex<T, size>(plan.sine, grid, grid + half, re, im, rest); });
+        synthesise_part(sine, m, re, rest);
+        synthesise_part(sine, m, im, rest);
+        const T* factor = plan.output_factor;
+        for (int t = 0; t < half; ++t, factor += 4) {
+            s[plan.output[t]] = re[t] * factor[0] + im[t] * factor[1];
+            s[plan.output[t + half]] = re[t] * factor[2] + im[t] * factor[3];
+        }
+    } else {
         analyse(sine, m, d, plan.input, plan.input_factor, grid, rest);
         with_small_size(m, [&](auto size) { multiply_real<T, size>(plan.sine, V{}, grid, result); });
         synthesise(sine, m, result, plan.output, plan.output_factor, s, rest);
-        return;
     }
-    V *re = result, *im = result + half;
-    analyse_twisted(sine, m, d, plan.input, plan.input_factor, grid, rest);
-    analyse_twisted(sine, m, d, plan.input, plan.input_factor + 2, grid + half, rest);
-    with_small_size(m, [&](auto size) { multiply_complex<T, size>(plan.sine, grid, grid + half, re, im, rest); });
-    synthesise_part(sine, m, re, rest);
-    synthesise_part(sine, m, im, rest);
-    const T* factor = plan.output_factor;
-    for (int t = 0; t < half; ++t, factor += 4) {
-        s[plan.output[t]] = re[t] * factor[0] + im[t] * factor[1];
-        s[plan.output[t + half]] = re[t] * factor[2] + im[t] * factor[3];
-    }
+
+    analyse(cosine, plan.cosine.m, x, plan.input, plan.cosine_factor, grid, rest);
+    V sum = x[0];
+    for (int i = 0; i < plan.cosine.m; ++i) sum += grid[i];
+    with_small_size(plan.cosine.m, [&](auto size) { multiply_real<T, size>(plan.cosine, x[0], grid, result); });
+    synthesise(cosine, plan.cosine.m, result, plan.output, plan.cosine_factor, y, rest);
+    y[0] = sum;
 }
 
 // y may not overlap x.
@@ -292,8 +297,7 @@ inline void half_dft(const HalfDft<T>& plan, const Vec<T>* x, Vec<T>* y, Vec<T>*
         case HalfKind::kRader: return rader(plan, x, y, scratch);
         default: break;
     }
-    for (int j = 0; j < plan.n; ++j) y[j] = x[j];
-    transform_columns(plan, 1, y, 1, 0, scratch);
+    transform_columns(plan, 1, x, y, 1, 0, scratch);
 }
 
 }  // namespace SOFTDIFF_ISA

@@ -7,13 +7,19 @@ namespace {
 
 // Cycles with 512-bit vectors, fitted to measurements on Zen 5: two multiply-adds a cycle less what loads cost, one store a cycle.
 constexpr double kMultiplyAdd = 0.55;
-constexpr double kProductCodelet = 4;  // a value
+constexpr double kCall = 60;   // of a dense matrix
 constexpr double kPass = 1.2;  // of a value through a loop that loads, adds and stores it
 
 bool is_prime(int n) {
     for (int d = 2; d * d <= n; ++d)
         if (n % d == 0) return false;
     return n > 1;
+}
+
+bool is_smooth(int n) {
+    for (int d : {3, 5, 7, 11, 13})
+        while (n % d == 0) n /= d;
+    return n == 1;
 }
 
 }  // namespace
@@ -29,11 +35,11 @@ Choice Choices::best(int n) {
     const double half = n / 2;
     Choice choice;
     if (has_half_codelet(n)) {
-        choice.cycles = n <= 13 ? (n % 2 == 0 ? 1 : 2) * half * half * kMultiplyAdd + n * kPass : n * kProductCodelet;
+        choice.cycles = n <= 13 ? (n % 2 == 0 ? 1 : 2) * half * half * kMultiplyAdd + n * kPass : n * (2 + n / 9.0);
         return choice;
     }
     choice.kind = HalfKind::kDense;
-    choice.cycles = 2 * half * half * kMultiplyAdd + n * kPass;
+    choice.cycles = 2 * half * half * kMultiplyAdd + n * kPass + kCall;
     consider_products(n, choice);
     if (is_prime(n)) consider_rader(n, choice);
     return choice;
@@ -51,7 +57,7 @@ void Choices::consider_products(int n, Choice& best) {
         if (n % a != 0 || (std::gcd(a, b) > 1 && n % 2 == 0)) continue;
         const double twiddles = std::gcd(a, b) > 1 ? n * 1.5 * kPass : 0;
         const double cycles = 2 * n * kPass + many(a, b, 0) + many(b, a, 0) + twiddles;
-        if (cycles < best.cycles) best = {cycles, HalfKind::kProduct, a, 0};
+        if (cycles < best.cycles) best = {cycles, HalfKind::kProduct, a, 0, 0};
     }
 }
 
@@ -76,7 +82,13 @@ void Choices::consider_rader(int n, Choice& best) {
     int cosine = 0, sine = 0;
     const double cycles =
         convolution(half, false, cosine) + (twisted ? convolution(half / 2, true, sine) + half * kPass : convolution(half, false, sine));
-    if (cycles < best.cycles) best = {cycles, HalfKind::kRader, cosine, sine};
+    if (cycles < best.cycles) best = {cycles, HalfKind::kRader, cosine, sine, 0};
+    if (twisted) return;
+    for (int length = 2 * half - 1; length <= 5 * half / 2; length += 2) {
+        if (!is_smooth(length)) continue;
+        const double padded = 4 * many(length, 1, 1) + 2 * length * kPass;
+        if (padded < best.cycles) best = {padded, HalfKind::kRader, length, length, length};
+    }
 }
 
 }  // namespace softdiff

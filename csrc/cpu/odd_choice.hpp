@@ -10,8 +10,9 @@ namespace softdiff {
 struct Choice {
     double cycles = 0;
     HalfKind kind = HalfKind::kCodelet;
-    int columns = 0;     // kProduct: n = columns * rows; kRader: length of the DFT of the cosine's convolution
-    int sine_dft = 0;    // kRader: the same for the sine's
+    int columns = 0;   // kProduct: n = columns * rows; kRader: length of the DFT of the cosine's convolution
+    int sine_dft = 0;  // kRader: the same for the sine's
+    int padded = 0;    // kRader: length of both convolutions, 0: their own
 };
 
 class Choices {

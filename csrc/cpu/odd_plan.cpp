@@ -155,51 +155,55 @@ class Planner {
     }
 
     void add_rader(HalfDft<T>& plan, const Choice& choice) {
-        const int p = plan.n, half_length = (p - 1) / 2;
+        const int p = plan.n, h = (p - 1) / 2, length = choice.padded > 0 ? choice.padded : h;
         const std::vector<int> power = powers_of_primitive_root(p);
-        std::vector<std::int32_t> input, output;
-        std::vector<int> input_sign, output_sign;
-        std::vector<Complex> cosine_kernel, sine_kernel;
-        for (int t = 0; t < half_length; ++t) {
-            const Folded in = fold(power[(p - 1 - t) % (p - 1)], p), out = fold(power[t], p);
-            input.push_back(in.index);
-            output.push_back(out.index);
-            input_sign.push_back(in.sign);
-            output_sign.push_back(out.sign);
-            cosine_kernel.emplace_back(cosine(2LL * power[t], p));
-            sine_kernel.emplace_back(sine(2LL * power[t], p));
+        std::vector<std::int32_t> input(length), output(length);
+        std::vector<double> present(length), in(length), out(length);
+        std::vector<Complex> cosine_kernel(length), sine_kernel(length);
+        plan.twisted = h % 2 == 0;
+        for (int t = 0; t < h; ++t) {
+            const Folded from = fold(power[(p - 1 - t) % (p - 1)], p), to = fold(power[t], p);
+            // h odd: x^h + 1 becomes x^h - 1 when the sign of every second value changes.
+            const int alternate = !plan.twisted && t % 2 == 1 ? -1 : 1;
+            input[t] = from.index;
+            output[t] = to.index;
+            present[t] = 1;
+            in[t] = from.sign * alternate;
+            out[t] = to.sign * alternate;
+            cosine_kernel[t] = cosine(2LL * power[t], p);
+            sine_kernel[t] = sine(2LL * power[t], p) * alternate;
         }
+        if (choice.padded > 0) {  // s - t runs from 1 - h to h - 1
+            for (int t = 1; t < h; ++t) {
+                cosine_kernel[length - t] = cosine_kernel[h - t];
+                sine_kernel[length - t] = sine_kernel[h - t];
+            }
+        }
+        if (plan.twisted) twist(h, in, out, sine_kernel);
         plan.input = keep(input);
         plan.output = keep(output);
-        plan.cosine = convolution(cosine_kernel, choice.columns, false);
-        plan.twisted = half_length % 2 == 0;
-        std::vector<double> in, out;
-        if (plan.twisted) {
-            const int quarter = half_length / 2;
-            std::vector<Complex> twisted_kernel;
-            for (int t = 0; t < quarter; ++t) {
-                const double c = cosine(t, half_length), s = sine(t, half_length);
-                const int in1 = input_sign[t], in2 = input_sign[t + quarter], out1 = output_sign[t], out2 = output_sign[t + quarter];
-                for (double factor : {in1 * c, -in2 * s, in1 * s, in2 * c}) in.push_back(factor);
-                for (double factor : {out1 * c, out1 * s, -out2 * s, out2 * c}) out.push_back(factor);
-                twisted_kernel.push_back(Complex(sine_kernel[t].real(), sine_kernel[t + quarter].real()) * Complex(c, s));
-            }
-            plan.sine = convolution(twisted_kernel, choice.sine_dft, true);
-        } else {
-            for (int t = 0; t < half_length; ++t) {
-                const int alternate = t % 2 == 0 ? 1 : -1;
-                in.push_back(input_sign[t] * alternate);
-                out.push_back(output_sign[t] * alternate);
-                sine_kernel[t] *= alternate;
-            }
-            plan.sine = convolution(sine_kernel, choice.sine_dft, false);
-        }
-        plan.ones = keep(std::vector<double>(half_length, 1.0));
+        plan.cosine_factor = keep(present);
         plan.input_factor = keep(in);
         plan.output_factor = keep(out);
-        const std::int64_t products = plan.twisted ? 8LL * plan.sine.m : 0;
-        plan.scratch =
-            2LL * half_length + std::max({columns_scratch(*plan.cosine.dft), columns_scratch(*plan.sine.dft), products});
+        plan.cosine = convolution(cosine_kernel, choice.columns, false);
+        plan.sine = convolution(sine_kernel, choice.sine_dft, plan.twisted);
+        const std::int64_t products = 8LL * plan.sine.m;
+        plan.scratch = 2LL * length + std::max({columns_scratch(*plan.cosine.dft), columns_scratch(*plan.sine.dft), products});
+    }
+
+    // x^h + 1 with even h: v[t] + i v[t + h/2], mod x^(h/2) - i, times e^(i pi t / h), which makes it mod x^(h/2) - 1.
+    static void twist(int h, std::vector<double>& in, std::vector<double>& out, std::vector<Complex>& kernel) {
+        const int half = h / 2;
+        std::vector<double> in_rotation, out_rotation;
+        for (int t = 0; t < half; ++t) {
+            const double c = cosine(t, h), s = sine(t, h);
+            for (double factor : {in[t] * c, -in[t + half] * s, in[t] * s, in[t + half] * c}) in_rotation.push_back(factor);
+            for (double factor : {out[t] * c, out[t] * s, -out[t + half] * s, out[t + half] * c}) out_rotation.push_back(factor);
+            kernel[t] = Complex(kernel[t].real(), kernel[t + half].real()) * Complex(c, s);
+        }
+        kernel.resize(half);
+        in = in_rotation;
+        out = out_rotation;
     }
 
     Convolution<T> convolution(const std::vector<Complex>& kernel, int r, bool complex) {

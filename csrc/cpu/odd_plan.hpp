@@ -59,13 +59,14 @@ struct HalfDft {
     GridMap<T> in, out;
     const T* twiddle;  // [columns: k1][rows: j2][cos, sin], null where the factors are coprime
 
-    // kRader: n prime
+    // kRader: n prime, h = (n-1)/2. Both convolutions of length h; or one of length h and a complex one of length h/2, where h is
+    // even; or both of a length L >= 2 h - 1, padded with zeros. Arrays have the length h or L.
     Convolution<T> cosine, sine;
-    bool twisted;               // (n - 1) / 2 is even
-    const std::int32_t* input;  // [(n-1)/2]: the index j of c[j], d[j] in the order of the group
+    bool twisted;               // h is even
+    const std::int32_t* input;  // the index j of c[j], d[j] in the order of the group
     const std::int32_t* output;
-    const T* ones;                // [(n-1)/2]
-    const T* input_factor;        // of d: signs [(n-1)/2], or rotations [(n-1)/4][4] where twisted
+    const T* cosine_factor;  // 1, or 0 for padding
+    const T* input_factor;   // of d: signs, or rotations [h/2][4] where twisted
     const T* output_factor;
 };
 
