@@ -7,7 +7,9 @@ namespace {
 
 // Cycles with 512-bit vectors, fitted to measurements on Zen 5: two multiply-adds a cycle less what loads cost, one store a cycle.
 constexpr double kMultiplyAdd = 0.55;
-constexpr double kCall = 60;   // of a dense matrix
+constexpr double kDenseCall = 60;
+constexpr double kRaderCalls = 250;
+constexpr double kNestedRader = 1.3;  // on the cycles of one inside another: each level multiplies the rounding by 1.4
 constexpr double kPass = 1.2;  // of a value through a loop that loads, adds and stores it
 
 bool is_prime(int n) {
@@ -39,7 +41,7 @@ Choice Choices::best(int n) {
         return choice;
     }
     choice.kind = HalfKind::kDense;
-    choice.cycles = 2 * half * half * kMultiplyAdd + n * kPass + kCall;
+    choice.cycles = 2 * half * half * kMultiplyAdd + n * kPass + kDenseCall;
     consider_products(n, choice);
     if (is_prime(n)) consider_rader(n, choice);
     return choice;
@@ -70,8 +72,8 @@ void Choices::consider_rader(int n, Choice& best) {
         for (int r = 1; r <= length; ++r) {
             if (length % r != 0) continue;
             const double m = length / r, blocks = r * m * m * kMultiplyAdd, rows = r * m * kPass;
-            const double cycles = complex ? 4 * many(r, length / r, 0.5) + 4 * blocks + 4 * rows
-                                          : 2 * many(r, length / r, 0.5) + 2 * blocks + rows;
+            const double dfts = many(r, length / r, 0.5) * (of(r).kind == HalfKind::kRader ? kNestedRader : 1);
+            const double cycles = complex ? 4 * dfts + 4 * blocks + 4 * rows : 2 * dfts + 2 * blocks + rows;
             if (dft == 0 || cycles < least) {
                 least = cycles;
                 dft = r;
@@ -81,12 +83,12 @@ void Choices::consider_rader(int n, Choice& best) {
     };
     int cosine = 0, sine = 0;
     const double cycles =
-        convolution(half, false, cosine) + (twisted ? convolution(half / 2, true, sine) + half * kPass : convolution(half, false, sine));
+        kRaderCalls + convolution(half, false, cosine) + (twisted ? convolution(half / 2, true, sine) + half * kPass : convolution(half, false, sine));
     if (cycles < best.cycles) best = {cycles, HalfKind::kRader, cosine, sine, 0};
     if (twisted) return;
     for (int length = 2 * half - 1; length <= 5 * half / 2; length += 2) {
         if (!is_smooth(length)) continue;
-        const double padded = 4 * many(length, 1, 1) + 2 * length * kPass;
+        const double padded = kRaderCalls + 4 * many(length, 1, 1) + 2 * length * kPass;
         if (padded < best.cycles) best = {padded, HalfKind::kRader, length, length, length};
     }
 }

@@ -39,23 +39,35 @@ std::vector<int> powers_of_primitive_root(int p) {
     }
 }
 
+using Complex = std::complex<double>;
+
+// sum_j x[j] e^(-2 pi i j k / n), by the smallest factor of n at a time.
+std::vector<Complex> dft(const std::vector<Complex>& x) {
+    const int n = static_cast<int>(x.size());
+    if (n == 1) return x;
+    int parts = 2;
+    while (n % parts != 0) ++parts;
+    const int length = n / parts;
+    std::vector<Complex> roots(n), y(n);
+    for (int k = 0; k < n; ++k) roots[k] = {cosine(2LL * k, n), -sine(2LL * k, n)};
+    for (int part = 0; part < parts; ++part) {
+        std::vector<Complex> values(length);
+        for (int i = 0; i < length; ++i) values[i] = x[i * parts + part];
+        if (length > 1) values = dft(values);
+        for (int k = 0; k < n; ++k) y[k] += values[k % length] * roots[static_cast<std::int64_t>(part) * k % n];
+    }
+    return y;
+}
+
 template <class T>
 class Planner {
   public:
     const OddPlan<T>& plan(int n) {
         const std::scoped_lock lock(mutex_);
-        const auto found = plans_.find(n);
-        if (found != plans_.end()) return found->second;
-        OddPlan<T> plan{};
-        plan.n = n;
-        plan.half = half(n);
-        add_dct4(plan);
-        return plans_[n] = plan;
+        return *find(n);
     }
 
   private:
-    using Complex = std::complex<double>;
-
     std::mutex mutex_;
     Choices choices_;
     std::map<int, OddPlan<T>> plans_;
@@ -64,6 +76,24 @@ class Planner {
     std::deque<std::vector<std::int32_t>> indices_;
     std::deque<std::vector<GridMove>> moves_;
     std::deque<std::vector<GridQuad>> quads_;
+
+    const OddPlan<T>* find(int n) {
+        const auto found = plans_.find(n);
+        if (found != plans_.end()) return &found->second;
+        OddPlan<T> plan{};
+        plan.n = n;
+        if (n % 2 == 1) {
+            plan.half = half(n);
+            add_dct4(plan);
+        } else {
+            plan.halved = has_codelet(n / 2) ? nullptr : find(n / 2);
+            std::vector<double> rotation;
+            for (int i = 0; i < n / 2; ++i)
+                for (double factor : {cosine(2 * i + 1, 4LL * n), sine(2 * i + 1, 4LL * n)}) rotation.push_back(factor);
+            plan.rotation = keep(rotation);
+        }
+        return &(plans_[n] = plan);
+    }
 
     const T* keep(const std::vector<double>& values) {
         return numbers_.emplace_back(values.begin(), values.end()).data();
@@ -206,16 +236,21 @@ class Planner {
         out = out_rotation;
     }
 
+    // The kernel's blocks in the order of Convolution: real ones k = 0, r/2, then complex k = 1, 2, ..; of complex values all are
+    // complex, k and r - k together. The weights of the inverse DFT are theirs.
     Convolution<T> convolution(const std::vector<Complex>& kernel, int r, bool complex) {
         const int m = static_cast<int>(kernel.size()) / r;
+        std::vector<std::vector<Complex>> spectra;  // [m][r]
+        for (int i = 0; i < m; ++i) {
+            std::vector<Complex> column(r);
+            for (int j = 0; j < r; ++j) column[j] = kernel[j * m + i];
+            spectra.push_back(dft(column));
+        }
         std::vector<double> diagonals;
         const auto add = [&](int k, bool real, double weight, bool conjugate) {
-            const auto root = [r](std::int64_t power) { return Complex(cosine(2 * power, r), -sine(2 * power, r)); };
-            std::vector<Complex> reduced(m);
-            for (int i = 0; i < m; ++i)
-                for (int j = 0; j < r; ++j) reduced[i] += kernel[j * m + i] * root(static_cast<std::int64_t>(j) * k % r) * weight;
+            const Complex root(cosine(2LL * k, r), -sine(2LL * k, r));
             for (int diagonal = 1 - m; diagonal < m; ++diagonal) {
-                const Complex value = diagonal < 0 ? reduced[diagonal + m] * root(k) : reduced[diagonal];
+                const Complex value = weight * (diagonal < 0 ? spectra[diagonal + m][k] * root : spectra[diagonal][k]);
                 diagonals.push_back(value.real());
                 if (!real) diagonals.push_back(conjugate ? -value.imag() : value.imag());
             }

@@ -6,6 +6,11 @@
 
 namespace softdiff {
 
+constexpr int kMaxLeaf = 32;
+
+// Leaves that exist as straight-line code (core/codelets.hpp); others follow odd.hpp.
+constexpr bool has_codelet(int n) { return n >= 1 && (n <= 16 || (n <= kMaxLeaf && n % 2 == 0)); }
+
 // Cosine and sine halves H_n that are straight-line code (half_codelet.hpp); other lengths follow a plan.
 constexpr bool has_half_codelet(int n) {
     return n <= 13 || n == 15 || n == 21 || n == 25 || n == 27 || n == 35 || n == 45;
@@ -70,19 +75,25 @@ struct HalfDft {
     const T* output_factor;
 };
 
+// A leaf that has no codelet: odd n, or an even n that is halved until it is odd or has a codelet (even_leaf.hpp).
 template <class T>
 struct OddPlan {
     int n;
-    const HalfDft<T>* half;
-    // C4: inputs i and n-1-i to c[j] and d[j], j = 1 .. (n-1)/2, by four factors each; and back
+    const HalfDft<T>* half;  // null for even n
+
+    // C4 of odd n: inputs i and n-1-i to c[j] and d[j], j = 1 .. (n-1)/2, by four factors each; and back
     const std::int32_t* dct4_position;  // [(n-1)/2]: i
     const T* dct4_factor;               // [(n-1)/2][4]
     const std::int32_t* dct4_frequency;
     const T* dct4_output_factor;
     T dct4_middle;  // cos(pi n / 4): what output (n-1)/2 is of c[0]
+
+    // Even n
+    const OddPlan* halved;  // of n/2, null where that has a codelet
+    const T* rotation;      // [n/2][2]: cos and sin of pi (2i+1) / 4n
 };
 
-// The plan of odd n >= 1, cached for the life of the process. Throws std::bad_alloc only.
+// Cached for the life of the process. Throws std::bad_alloc only.
 template <class T>
 const OddPlan<T>& odd_plan(int n);
 

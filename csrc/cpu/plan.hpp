@@ -9,10 +9,6 @@
 namespace softdiff {
 
 constexpr int kMaxRadix = 32;
-constexpr int kMaxLeaf = 32;
-
-// Leaves that exist as straight-line code (core/codelets.hpp); others follow odd.hpp.
-constexpr bool has_codelet(int n) { return n >= 1 && (n <= 16 || (n <= kMaxLeaf && n % 2 == 0)); }
 
 template <class T>
 struct LinePlan {
