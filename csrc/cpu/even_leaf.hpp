@@ -1,5 +1,5 @@
-// Leaves without a codelet: odd lengths by odd.hpp; even ones, which only lines above 1024 have, halved in memory by the recursion of
-// core/codelets.hpp until they are odd or have a codelet.
+// Leaves without a codelet: odd lengths by odd.hpp; even ones, which only lines above 1024 have, halved in memory by the
+// recursion of core/codelets.hpp until they are odd or have a codelet.
 #pragma once
 
 #include "leaf.hpp"

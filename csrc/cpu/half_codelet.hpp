@@ -1,10 +1,10 @@
-// H_N, the cosine and the sine half of a real DFT of length N (odd.hpp), as straight-line code on an array of values in the order
-// c[0] .. c[N/2], d[1] .. d[(N-1)/2]:
+// H_N, the cosine and the sine half of a real DFT of length N (odd.hpp), as straight-line code on an array of values in the
+// order c[0] .. c[N/2], d[1] .. d[(N-1)/2]:
 //
 //   C[k] = sum_j c[j] cos(2 pi j k / N),   S[k] = sum_j d[j] sin(2 pi j k / N)
 //
-// Composite odd N > 9: the product of two lengths of odd.hpp. Other odd N: dense. Even N: dense, with terms of even and of odd j
-// apart, since C[N/2-k] and S[N/2-k] are the same two sums with other signs.
+// Composite odd N > 9: the product of two lengths of odd.hpp. Other odd N: dense. Even N: dense, with terms of even and of odd
+// j apart, since C[N/2-k] and S[N/2-k] are the same two sums with other signs.
 #pragma once
 
 #include "../core/trig.hpp"
@@ -72,12 +72,14 @@ struct HalfCodelet {
                 for (int j = 1; j <= kTop; ++j) sum += c[j] * cosine(j * k);
                 v[k] = sum;
             }
-            SOFTDIFF_UNROLL
-            for (int k = 1; k <= kSines; ++k) {
-                V sum = d[1] * sine(k);
+            if constexpr (kSines > 0) {
                 SOFTDIFF_UNROLL
-                for (int j = 2; j <= kSines; ++j) sum += d[j] * sine(j * k);
-                v[kTop + k] = sum;
+                for (int k = 1; k <= kSines; ++k) {
+                    V sum = d[1] * sine(k);
+                    SOFTDIFF_UNROLL
+                    for (int j = 2; j <= kSines; ++j) sum += d[j] * sine(j * k);
+                    v[kTop + k] = sum;
+                }
             }
         } else {
             SOFTDIFF_UNROLL

@@ -5,12 +5,13 @@
 namespace softdiff {
 namespace {
 
-// Cycles with 512-bit vectors, fitted to measurements on Zen 5: two multiply-adds a cycle less what loads cost, one store a cycle.
+// Cycles with 512-bit vectors, fitted to measurements on Zen 5: two multiply-adds a cycle less what loads cost, one store a
+// cycle.
 constexpr double kMultiplyAdd = 0.55;
 constexpr double kDenseCall = 60;
 constexpr double kRaderCalls = 250;
 constexpr double kNestedRader = 1.3;  // on the cycles of one inside another: each level multiplies the rounding by 1.4
-constexpr double kPass = 1.2;  // of a value through a loop that loads, adds and stores it
+constexpr double kPass = 1.2;         // of a value through a loop that loads, adds and stores it
 
 bool is_prime(int n) {
     for (int d = 2; d * d <= n; ++d)
@@ -34,14 +35,14 @@ const Choice& Choices::of(int n) {
 }
 
 Choice Choices::best(int n) {
-    const double half = n / 2;
+    const int half = n / 2;
     Choice choice;
     if (has_half_codelet(n)) {
-        choice.cycles = n <= 13 ? (n % 2 == 0 ? 1 : 2) * half * half * kMultiplyAdd + n * kPass : n * (2 + n / 9.0);
+        choice.cycles = n <= 13 ? kMultiplyAdd * (n % 2 == 0 ? 1 : 2) * half * half + n * kPass : n * (2 + n / 9.0);
         return choice;
     }
     choice.kind = HalfKind::kDense;
-    choice.cycles = 2 * half * half * kMultiplyAdd + n * kPass + kDenseCall;
+    choice.cycles = kMultiplyAdd * 2 * half * half + n * kPass + kDenseCall;
     consider_products(n, choice);
     if (is_prime(n)) consider_rader(n, choice);
     return choice;
@@ -50,7 +51,8 @@ Choice Choices::best(int n) {
 // H_n of `count` columns, with `around` more passes for what surrounds it.
 double Choices::many(int n, int count, double around) {
     const double copies = has_half_codelet(n) ? 0 : 2;
-    return count * (of(n).cycles + n * (around + copies) * kPass);
+    const double spills = has_half_codelet(n) && n > 13 && around > 0 ? 2 * n : 0;
+    return count * (of(n).cycles + n * (around + copies) * kPass + spills);
 }
 
 void Choices::consider_products(int n, Choice& best) {
@@ -71,8 +73,9 @@ void Choices::consider_rader(int n, Choice& best) {
         dft = 0;
         for (int r = 1; r <= length; ++r) {
             if (length % r != 0) continue;
-            const double m = length / r, blocks = r * m * m * kMultiplyAdd, rows = r * m * kPass;
-            const double dfts = many(r, length / r, 0.5) * (of(r).kind == HalfKind::kRader ? kNestedRader : 1);
+            const int m = length / r;
+            const double blocks = kMultiplyAdd * length * m, rows = kPass * length;
+            const double dfts = many(r, m, 0.5) * (of(r).kind == HalfKind::kRader ? kNestedRader : 1);
             const double cycles = complex ? 4 * dfts + 4 * blocks + 4 * rows : 2 * dfts + 2 * blocks + rows;
             if (dft == 0 || cycles < least) {
                 least = cycles;
@@ -82,8 +85,8 @@ void Choices::consider_rader(int n, Choice& best) {
         return least;
     };
     int cosine = 0, sine = 0;
-    const double cycles =
-        kRaderCalls + convolution(half, false, cosine) + (twisted ? convolution(half / 2, true, sine) + half * kPass : convolution(half, false, sine));
+    const double cycles = kRaderCalls + convolution(half, false, cosine) +
+                          (twisted ? convolution(half / 2, true, sine) + half * kPass : convolution(half, false, sine));
     if (cycles < best.cycles) best = {cycles, HalfKind::kRader, cosine, sine, 0};
     if (twisted) return;
     for (int length = 2 * half - 1; length <= 5 * half / 2; length += 2) {

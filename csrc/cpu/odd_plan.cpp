@@ -1,63 +1,19 @@
 #include "odd_plan.hpp"
 
 #include <algorithm>
-#include <complex>
 #include <deque>
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "angle.hpp"
 #include "odd_choice.hpp"
+#include "residues.hpp"
 
 namespace softdiff {
 namespace {
-
-// j mod n as an index of c and d, and the sign of d there: c[-j] = c[j], d[-j] = -d[j].
-struct Folded {
-    int index;
-    int sign;
-};
-Folded fold(std::int64_t j, int n) {
-    const int k = static_cast<int>(((j % n) + n) % n);
-    return 2 * k > n ? Folded{n - k, -1} : Folded{k, 1};
-}
-
-int inverse_modulo(int a, int n) {
-    for (int b = 1; b < n; ++b)
-        if (static_cast<std::int64_t>(a) * b % n == 1) return b;
-    return 1;  // n = 1
-}
-
-// The powers 1, g, g^2, .. of a primitive root g of a prime p.
-std::vector<int> powers_of_primitive_root(int p) {
-    for (std::int64_t g = 2;; ++g) {
-        std::vector<int> powers{1};
-        for (std::int64_t power = g % p; power != 1; power = power * g % p) powers.push_back(static_cast<int>(power));
-        if (static_cast<int>(powers.size()) == p - 1) return powers;
-    }
-}
-
-using Complex = std::complex<double>;
-
-// sum_j x[j] e^(-2 pi i j k / n), by the smallest factor of n at a time.
-std::vector<Complex> dft(const std::vector<Complex>& x) {
-    const int n = static_cast<int>(x.size());
-    if (n == 1) return x;
-    int parts = 2;
-    while (n % parts != 0) ++parts;
-    const int length = n / parts;
-    std::vector<Complex> roots(n), y(n);
-    for (int k = 0; k < n; ++k) roots[k] = {cosine(2LL * k, n), -sine(2LL * k, n)};
-    for (int part = 0; part < parts; ++part) {
-        std::vector<Complex> values(length);
-        for (int i = 0; i < length; ++i) values[i] = x[i * parts + part];
-        if (length > 1) values = dft(values);
-        for (int k = 0; k < n; ++k) y[k] += values[k % length] * roots[static_cast<std::int64_t>(part) * k % n];
-    }
-    return y;
-}
 
 template <class T>
 class Planner {
@@ -95,9 +51,7 @@ class Planner {
         return &(plans_[n] = plan);
     }
 
-    const T* keep(const std::vector<double>& values) {
-        return numbers_.emplace_back(values.begin(), values.end()).data();
-    }
+    const T* keep(const std::vector<double>& values) { return numbers_.emplace_back(values.begin(), values.end()).data(); }
     const std::int32_t* keep(std::vector<std::int32_t> values) { return indices_.emplace_back(std::move(values)).data(); }
 
     const HalfDft<T>* half(int n) {
@@ -168,7 +122,8 @@ class Planner {
                 const Folded plus = fold(u * j1 + v * j2, n), minus = fold(u * j1 - v * j2, n);
                 const int c = j1 * b + j2, s = (a / 2 + j1) * b + j2;
                 if (!real1 && !real2) {
-                    quads.push_back({plus.index, minus.index, n / 2 + plus.index, n / 2 + minus.index, c, s + b / 2, s, c + b / 2});
+                    quads.push_back(
+                        {plus.index, minus.index, n / 2 + plus.index, n / 2 + minus.index, c, s + b / 2, s, c + b / 2});
                     quad_sign.push_back(plus.sign);
                     quad_sign.push_back(minus.sign);
                     continue;
@@ -180,7 +135,11 @@ class Planner {
                 move_sign.push_back(plus.sign);
             }
         }
-        return {static_cast<int>(moves.size()), static_cast<int>(quads.size()), moves.data(), keep(move_sign), quads.data(),
+        return {static_cast<int>(moves.size()),
+                static_cast<int>(quads.size()),
+                moves.data(),
+                keep(move_sign),
+                quads.data(),
                 keep(quad_sign)};
     }
 
@@ -228,16 +187,17 @@ class Planner {
         for (int t = 0; t < half; ++t) {
             const double c = cosine(t, h), s = sine(t, h);
             for (double factor : {in[t] * c, -in[t + half] * s, in[t] * s, in[t + half] * c}) in_rotation.push_back(factor);
-            for (double factor : {out[t] * c, out[t] * s, -out[t + half] * s, out[t + half] * c}) out_rotation.push_back(factor);
+            for (double factor : {out[t] * c, out[t] * s, -out[t + half] * s, out[t + half] * c})
+                out_rotation.push_back(factor);
             kernel[t] = Complex(kernel[t].real(), kernel[t + half].real()) * Complex(c, s);
         }
         kernel.resize(half);
-        in = in_rotation;
-        out = out_rotation;
+        in = std::move(in_rotation);
+        out = std::move(out_rotation);
     }
 
-    // The kernel's blocks in the order of Convolution: real ones k = 0, r/2, then complex k = 1, 2, ..; of complex values all are
-    // complex, k and r - k together. The weights of the inverse DFT are theirs.
+    // The kernel's blocks in the order of Convolution: real ones k = 0, r/2, then complex k = 1, 2, ..; of complex values all
+    // are complex, k and r - k together. The weights of the inverse DFT are theirs.
     Convolution<T> convolution(const std::vector<Complex>& kernel, int r, bool complex) {
         const int m = static_cast<int>(kernel.size()) / r;
         std::vector<std::vector<Complex>> spectra;  // [m][r]

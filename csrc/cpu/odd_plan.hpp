@@ -12,9 +12,7 @@ constexpr int kMaxLeaf = 32;
 constexpr bool has_codelet(int n) { return n >= 1 && (n <= 16 || (n <= kMaxLeaf && n % 2 == 0)); }
 
 // Cosine and sine halves H_n that are straight-line code (half_codelet.hpp); other lengths follow a plan.
-constexpr bool has_half_codelet(int n) {
-    return n <= 13 || n == 15 || n == 21 || n == 25 || n == 27 || n == 35 || n == 45;
-}
+constexpr bool has_half_codelet(int n) { return n <= 13 || n == 15 || n == 21 || n == 25 || n == 27 || n == 35 || n == 45; }
 
 // One table entry for four values of a grid, +-j1 and +-j2 (odd.hpp, product): where c and d of both index sums are, where the
 // four symmetric combinations go, and the signs of the two d.
@@ -64,8 +62,8 @@ struct HalfDft {
     GridMap<T> in, out;
     const T* twiddle;  // [columns: k1][rows: j2][cos, sin], null where the factors are coprime
 
-    // kRader: n prime, h = (n-1)/2. Both convolutions of length h; or one of length h and a complex one of length h/2, where h is
-    // even; or both of a length L >= 2 h - 1, padded with zeros. Arrays have the length h or L.
+    // kRader: n prime, h = (n-1)/2. Both convolutions of length h; or one of length h and a complex one of length h/2, where h
+    // is even; or both of a length L >= 2 h - 1, padded with zeros. Arrays have the length h or L.
     Convolution<T> cosine, sine;
     bool twisted;               // h is even
     const std::int32_t* input;  // the index j of c[j], d[j] in the order of the group

@@ -22,9 +22,9 @@ struct LinePlan {
     const std::int32_t* frequency;  // [size]: the frequency that each output holds
     const std::int32_t* position;   // [size]: where each frequency is; the inverse of `frequency`
     const OddPlan<T>* odd;          // the leaf's own plan, null where it is a codelet
-    const T* weight;           // [size]: 2 / N, or 1 / N at frequency 0, in output order: C3 . weight . C2 = identity
-    const T* root_weight;      // [size]: its square root: root_weight . C2 is orthonormal
-    const double* eigenvalue;  // [size]: (pi k / N)^2 in output order
+    const T* weight;                // [size]: 2 / N, or 1 / N at frequency 0, in output order: C3 . weight . C2 = identity
+    const T* root_weight;           // [size]: its square root: root_weight . C2 is orthonormal
+    const double* eigenvalue;       // [size]: (pi k / N)^2 in output order
 };
 
 // Throws std::bad_alloc only. The reference stays valid for the life of the process.

@@ -1,5 +1,5 @@
-// Small matrices times vectors of SIMD values: the dense and the Toeplitz blocks of odd.hpp. As many sums as there are registers
-// for are kept at a time, so that each loaded value is used that often; coefficients are broadcast from memory.
+// Small matrices times vectors of SIMD values: the dense and the Toeplitz blocks of odd.hpp. As many sums as there are
+// registers for are kept at a time, so that each loaded value is used that often; coefficients are broadcast from memory.
 #pragma once
 
 #include "odd_plan.hpp"
@@ -66,8 +66,8 @@ template <class T>
 
 // The same for complex q [2 m - 1][re, im] and x, y in separate real and imaginary parts.
 template <class T>
-[[gnu::noinline]] void complex_toeplitz_blocks(const T* q, int m, const Vec<T>* __restrict re, const Vec<T>* __restrict im, Vec<T>* __restrict out_re,
-                             Vec<T>* __restrict out_im) {
+[[gnu::noinline]] void complex_toeplitz_blocks(const T* q, int m, const Vec<T>* __restrict re, const Vec<T>* __restrict im,
+                                               Vec<T>* __restrict out_re, Vec<T>* __restrict out_im) {
     for_row_blocks<kComplexSums>(m, [&](auto rows, int first) {
         constexpr int kRows = rows;
         Vec<T> a[kRows] = {}, b[kRows] = {};
@@ -117,8 +117,8 @@ SOFTDIFF_INLINE void complex_toeplitz(const T* q, int m, const Vec<T>* re, const
     }
 }
 
-// y[k] = start + sum_j M[k][j] x[j], square, M packed as HalfDft says. Summed in runs, so that rounding grows with the number of
-// runs and the length of one, not with the number of columns.
+// y[k] = start + sum_j M[k][j] x[j], square, M packed as HalfDft says. Summed in runs, so that rounding grows with the number
+// of runs and the length of one, not with the number of columns.
 constexpr int kDenseRun = 64;
 template <class T>
 [[gnu::noinline]] void dense(const T* matrix, int size, Vec<T> start, const Vec<T>* __restrict x, Vec<T>* __restrict y) {
