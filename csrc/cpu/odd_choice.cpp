@@ -11,6 +11,7 @@ constexpr double kMultiplyAdd = 0.55;
 constexpr double kDenseCall = 60;
 constexpr double kRaderCalls = 250;
 constexpr double kNestedRader = 1.3;  // on the cycles of one inside another: each level multiplies the rounding by 1.4
+constexpr double kPadding = 1.3;      // twice the memory, beyond the first cache
 constexpr double kPass = 1.2;         // of a value through a loop that loads, adds and stores it
 
 bool is_prime(int n) {
@@ -91,7 +92,7 @@ void Choices::consider_rader(int n, Choice& best) {
     if (twisted) return;
     for (int length = 2 * half - 1; length <= 5 * half / 2; length += 2) {
         if (!is_smooth(length)) continue;
-        const double padded = kRaderCalls + 4 * many(length, 1, 1) + 2 * length * kPass;
+        const double padded = kRaderCalls + kPadding * (4 * many(length, 1, 1) + 2 * length * kPass);
         if (padded < best.cycles) best = {padded, HalfKind::kRader, length, length, length};
     }
 }
