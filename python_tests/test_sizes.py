@@ -65,6 +65,14 @@ def test_planes_of_such_sides(height: int, width: int) -> None:
         assert _error(sd.dct_blur(x, 3.0), reference.dct_blur(x.double(), 3.0).numpy()) <= bound
 
 
+@pytest.mark.parametrize("size", [479, 509, 839, 887, 983, 997, 1019])
+def test_blur_of_squares_with_the_longest_chains_of_stages(size: int) -> None:
+    x = randn((1, 1, size, size), size, torch.float32)
+    gain = np.exp(-2.0 * sd.eigenvalues((size, size)).numpy())
+    u = scipy.fft.dctn(x.double().numpy(), axes=(2, 3), norm="ortho")
+    assert _error(sd.dct_blur(x, 2.0), scipy.fft.idctn(gain * u, axes=(2, 3), norm="ortho")) <= BOUNDS[torch.float32]
+
+
 def test_each_impulse_of_a_prime_length() -> None:
     """A wrong sign or index of one table entry is one wrong matrix entry, which norms of random vectors might drown."""
     for size in (37, 89, 109, 127, 178, 347):

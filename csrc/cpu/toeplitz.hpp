@@ -119,7 +119,7 @@ SOFTDIFF_INLINE void complex_toeplitz(const T* q, int m, const Vec<T>* re, const
 
 // y[k] = start + sum_j M[k][j] x[j], square, M packed as HalfDft says. Summed in runs, so that rounding grows with the number
 // of runs and the length of one, not with the number of columns.
-constexpr int kDenseRun = 64;
+constexpr int kDenseRun = 32;
 template <class T>
 [[gnu::noinline]] void dense(const T* matrix, int size, Vec<T> start, const Vec<T>* __restrict x, Vec<T>* __restrict y) {
     for_row_blocks<kMaxDenseRows>(size, [&](auto rows, int first) {
