@@ -2,115 +2,22 @@
 // transposed graph back. Outputs stay in the plan's frequency order: gains are permuted instead, once per sample.
 #pragma once
 
-#include "../core/codelets.hpp"
 #include "../core/radix.hpp"
+#include "even_leaf.hpp"
 #include "plan.hpp"
 #include "simd.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// A leaf reads values `stride` elements of T apart (a column of an image, or a buffer of vectors) and writes a buffer, or back.
-template <class T>
-struct Leaf {
-    void (*dct2)(const T* x, std::ptrdiff_t stride, Vec<T>* y);
-    void (*dct3)(const Vec<T>* x, T* y, std::ptrdiff_t stride);
-    void (*dct4)(const Vec<T>* x, Vec<T>* y);
-    // The same on buffers, with addresses that are literals in the code.
-    void (*buffer_dct2)(const Vec<T>* x, Vec<T>* y);
-    void (*buffer_dct3)(const Vec<T>* x, Vec<T>* y);
-    // x <- C3 (row_gain column_gain[k] C2 x): the whole middle stage of a short line in one function
-    void (*filter)(Vec<T>* x, Vec<T> row_gain, const T* column_gain);
-};
-
-// Views (core/codelets.hpp) of vectors in memory: neighbouring, or `stride` elements apart.
-template <class T>
-struct Strided {
-    T* data;
-    std::ptrdiff_t stride;
-    SOFTDIFF_INLINE auto operator[](int i) const { return load(data + i * stride); }
-    SOFTDIFF_INLINE void put(int i, Vec<std::remove_const_t<T>> value) const { store(data + i * stride, value); }
-};
-
-// Takes value k weighted by row_gain column_gain[k].
-template <class T>
-struct Weighted {
-    Vec<T>* data;
-    Vec<T> row_gain;
-    const T* column_gain;
-    SOFTDIFF_INLINE void put(int k, Vec<T> value) const { data[k] = value * (row_gain * column_gain[k]); }
-};
-
-template <class T, int N>
-struct CodeletLeaf {
-    using V = Vec<T>;
-    using Code = Codelet<V, T, N>;
-
-    static void dct2(const T* x, std::ptrdiff_t stride, V* __restrict y) {
-        Code::dct2(Strided<const T>{x, stride}, Values<V>{y});
-    }
-    static void dct3(const V* x, T* __restrict y, std::ptrdiff_t stride) {
-        Code::dct3(Values<const V>{x}, Strided<T>{y, stride});
-    }
-    static void dct4(const V* x, V* __restrict y) { Code::dct4(Values<const V>{x}, Values<V>{y}); }
-    static void buffer_dct2(const V* x, V* __restrict y) { Code::dct2(Values<const V>{x}, Values<V>{y}); }
-    static void buffer_dct3(const V* x, V* __restrict y) { Code::dct3(Values<const V>{x}, Values<V>{y}); }
-    static void filter(V* __restrict x, V row_gain, const T* __restrict column_gain) {
-        V middle[N];
-        Code::dct2(Values<V>{x}, Weighted<T>{middle, row_gain, column_gain});
-        // Keeps the compiler from mixing the two transforms: more live values than registers.
-        asm volatile("" : : "r"(middle) : "memory");
-        Code::dct3(Values<V>{middle}, Values<V>{x});
-    }
-};
-
-template <class T, int N>
-constexpr Leaf<T> make_leaf() {
-    if constexpr (has_codelet(N)) {
-        using L = CodeletLeaf<T, N>;
-        return {L::dct2, L::dct3, L::dct4, L::buffer_dct2, L::buffer_dct3, L::filter};
-    } else {
-        return {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
-    }
-}
-
-template <class T, int... N>
-inline const Leaf<T>& find_leaf(int n, std::integer_sequence<int, N...>) {
-    static constexpr Leaf<T> table[] = {make_leaf<T, N>()...};
-    return table[n];
-}
-template <class T>
-inline const Leaf<T>& find_leaf(int n) {
-    return find_leaf<T>(n, std::make_integer_sequence<int, kMaxLeaf + 1>{});
-}
-
-// y = M x for a matrix in blocks of kMatvecBlock rows (plan.cpp); y has room for a whole last block. Summed in runs of
-// kMatvecRun columns, so that rounding grows with the number of runs and the length of one, not with the number of columns.
-constexpr int kMatvecRun = 16;
-template <class T>
-inline void matvec(const T* matrix, int rows, int columns, const Vec<T>* __restrict x, Vec<T>* __restrict y) {
-    for (int row = 0; row < rows; row += kMatvecBlock, matrix += static_cast<std::ptrdiff_t>(kMatvecBlock) * columns) {
-        Vec<T> total[kMatvecBlock] = {};
-        for (int begin = 0; begin < columns; begin += kMatvecRun) {
-            const int end = begin + kMatvecRun < columns ? begin + kMatvecRun : columns;
-            Vec<T> run[kMatvecBlock] = {};
-            for (int column = begin; column < end; ++column) {
-                const Vec<T> value = x[column];
-                SOFTDIFF_UNROLL
-                for (int k = 0; k < kMatvecBlock; ++k) run[k] += value * matrix[column * kMatvecBlock + k];
-            }
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < kMatvecBlock; ++k) total[k] += run[k];
-        }
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < kMatvecBlock; ++k) y[row + k] = total[k];
-    }
-}
-
 constexpr int kMaxTerms = 3;  // lines that Line::combine adds up
 
-// Scratch that a Line needs, in vectors.
-inline std::int64_t line_scratch(int size) { return (3 * kMaxTerms + 2) * static_cast<std::int64_t>(size) + 4 * kMatvecBlock; }
+// Scratch that a Line of the plan needs, in vectors.
+template <class T>
+inline std::int64_t line_scratch(const LinePlan<T>& plan) {
+    const std::int64_t lines = (kMaxTerms + 1) * static_cast<std::int64_t>(plan.size);
+    return lines + 2 * kMaxTerms * static_cast<std::int64_t>(plan.leaf) + (plan.codelet ? 0 : long_scratch(*plan.odd));
+}
 
 template <class T>
 class Line {
@@ -302,43 +209,17 @@ class Line {
 
     void leaf_dct2(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const {
         if (plan.codelet) return leaf_.dct2(x, stride, y);
-        const int n = plan.leaf, odds = n / 2, evens = n - odds;
-        V* sum = scratch;
-        V* difference = sum + evens;
-        for (int i = 0; i < odds; ++i) {
-            const V a = load(x + i * stride), b = load(x + (n - 1 - i) * stride);
-            sum[i] = a + b;
-            difference[i] = a - b;
-        }
-        if (evens > odds) sum[odds] = load(x + odds * stride);
-        V* out = difference + odds;
-        matvec(plan.even, evens, evens, sum, out);
-        for (int k = 0; k < evens; ++k) y[2 * k] = out[k];
-        matvec(plan.odd, odds, odds, difference, out);
-        for (int k = 0; k < odds; ++k) y[2 * k + 1] = out[k];
+        long_dct2(*plan.odd, x, stride, y, scratch);
     }
 
     void leaf_dct3(const V* x, T* y, std::ptrdiff_t stride, V* scratch) const {
         if (plan.codelet) return leaf_.dct3(x, y, stride);
-        const int n = plan.leaf, odds = n / 2, evens = n - odds;
-        V* in = scratch;
-        V* symmetric = in + evens;
-        V* antisymmetric = symmetric + evens + kMatvecBlock;
-        for (int k = 0; k < evens; ++k) in[k] = x[2 * k];
-        matvec(plan.even_transposed, evens, evens, in, symmetric);
-        for (int k = 0; k < odds; ++k) in[k] = x[2 * k + 1];
-        matvec(plan.odd_transposed, odds, odds, in, antisymmetric);
-        for (int i = 0; i < odds; ++i) {
-            store(y + i * stride, symmetric[i] + antisymmetric[i]);
-            store(y + (n - 1 - i) * stride, symmetric[i] - antisymmetric[i]);
-        }
-        if (evens > odds) store(y + odds * stride, symmetric[odds]);
+        long_dct3(*plan.odd, x, y, stride, scratch);
     }
 
     void leaf_dct4(const V* x, V* y, V* scratch) const {
         if (plan.codelet) return leaf_.dct4(x, y);
-        matvec(plan.dct4, plan.leaf, plan.leaf, x, scratch);
-        for (int k = 0; k < plan.leaf; ++k) y[k] = scratch[k];
+        long_dct4(*plan.odd, x, y, scratch);
     }
 };
 

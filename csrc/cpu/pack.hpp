@@ -26,7 +26,7 @@ class Pack {
     const int H, W, area;
     const Line<T> columns, rows;
 
-    std::int64_t scratch_vectors() const { return line_scratch(std::max(H, W)) + std::max(H, W); }
+    std::int64_t scratch_vectors() const { return std::max(line_scratch(columns.plan), line_scratch(rows.plan)); }
 
     // Values of planes at `from`, each [area] without gaps, to packed [area]; lanes beyond `planes` repeat the last.
     void pack(const T* const* from, int planes, V* packed) const {

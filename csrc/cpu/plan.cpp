@@ -8,33 +8,15 @@
 #include <vector>
 
 #include "../core/radix.hpp"
+#include "angle.hpp"
 
 namespace softdiff {
 namespace {
 
-constexpr double kPiValue = 3.14159265358979323846;
-
-// cos(pi p / q) with the argument reduced on integers, for tables built at run time.
-double cosine(std::int64_t p, std::int64_t q) {
-    return std::cos(kPiValue * static_cast<double>(p % (2 * q)) / static_cast<double>(q));
-}
-
-// Rows in blocks of kMatvecBlock outputs: [block][column][output in block], zero padded.
-template <class T, class Entry>
-std::vector<T> packed_matrix(int rows, int columns, Entry entry) {
-    std::vector<T> packed;
-    packed.reserve(static_cast<std::size_t>(rows + kMatvecBlock) * columns);
-    for (int block = 0; block < rows; block += kMatvecBlock)
-        for (int column = 0; column < columns; ++column)
-            for (int k = block; k < block + kMatvecBlock; ++k)
-                packed.push_back(k < rows ? static_cast<T>(entry(k, column)) : T(0));
-    return packed;
-}
-
 template <class T>
 struct PlanStorage {
     LinePlan<T> plan{};
-    std::vector<T> factors, even, odd, even_transposed, odd_transposed, dct4, weight, root_weight;
+    std::vector<T> factors, weight, root_weight;
     std::vector<double> eigenvalue;
     std::vector<std::int32_t> butterfly, frequency, position;
     std::vector<SlotPair> pair;
@@ -54,7 +36,7 @@ struct PlanStorage {
         build_pairs();
         frequency.resize(size);
         for (int k = 0; k < size; ++k) frequency[position[k]] = k;
-        if (!plan.codelet) build_dense();
+        if (!plan.codelet) plan.odd = &odd_plan<T>(leaf);
         build_axis();
         plan.factors = factors.data();
         plan.butterflies = static_cast<int>(butterfly.size() / 2);
@@ -63,11 +45,6 @@ struct PlanStorage {
         plan.pair = pair.data();
         plan.frequency = frequency.data();
         plan.position = position.data();
-        plan.even = even.data();
-        plan.odd = odd.data();
-        plan.even_transposed = even_transposed.data();
-        plan.odd_transposed = odd_transposed.data();
-        plan.dct4 = dct4.data();
         plan.weight = weight.data();
         plan.root_weight = root_weight.data();
         plan.eigenvalue = eigenvalue.data();
@@ -133,21 +110,6 @@ struct PlanStorage {
             if (of_slot[slot].first == -1) of_slot[slot].first = slot;
             if (of_slot[slot].first == slot) pair.push_back(of_slot[slot]);
         }
-    }
-
-    // Symmetric split of C2: the even outputs see sums of mirrored inputs, the odd ones differences (core/codelets.hpp).
-    void build_dense() {
-        const std::int64_t n = plan.leaf;
-        const int evens = static_cast<int>((n + 1) / 2), odds = static_cast<int>(n / 2);
-        const auto even_entry = [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k), 2 * n); };
-        const auto odd_entry = [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k + 1), 2 * n); };
-        even = packed_matrix<T>(evens, evens, even_entry);
-        odd = packed_matrix<T>(odds, odds, odd_entry);
-        even_transposed = packed_matrix<T>(evens, evens, [&](int i, int k) { return even_entry(k, i); });
-        odd_transposed = packed_matrix<T>(odds, odds, [&](int i, int k) { return odd_entry(k, i); });
-        if (plan.radix > 1)
-            dct4 = packed_matrix<T>(plan.leaf, plan.leaf,
-                                    [n](int k, int i) { return cosine((2LL * i + 1) * (2LL * k + 1), 4 * n); });
     }
 
     void build_axis() {

@@ -4,13 +4,11 @@
 
 #include <cstdint>
 
+#include "odd_plan.hpp"
+
 namespace softdiff {
 
 constexpr int kMaxRadix = 32;
-constexpr int kMaxLeaf = 32;
-
-// Leaves that exist as straight-line code (core/codelets.hpp); others are dense matrices.
-constexpr bool has_codelet(int n) { return n >= 1 && (n <= 16 || (n <= kMaxLeaf && n % 2 == 0)); }
 
 // Slots whose outputs meet in butterflies: output k of slot `first` and output mirror - k of slot `second`. A slot without
 // butterflies has second = -1.
@@ -31,17 +29,11 @@ struct LinePlan {
     const SlotPair* pair;           // [pairs]: every slot is in one
     const std::int32_t* frequency;  // [size]: the frequency that each output holds
     const std::int32_t* position;   // [size]: where each frequency is; the inverse of `frequency`
-    const T* even;                  // dense leaf: even outputs of C2, packed for matvec
-    const T* odd;                   //             odd outputs of C2
-    const T* even_transposed;       //             the same for C3
-    const T* odd_transposed;
-    const T* dct4;             //             C4
-    const T* weight;           // [size]: 2 / N, or 1 / N at frequency 0, in output order: C3 . weight . C2 = identity
-    const T* root_weight;      // [size]: its square root: root_weight . C2 is orthonormal
-    const double* eigenvalue;  // [size]: (pi k / N)^2 in output order
+    const OddPlan<T>* odd;          // the leaf's own plan, null where it is a codelet
+    const T* weight;                // [size]: 2 / N, or 1 / N at frequency 0, in output order: C3 . weight . C2 = identity
+    const T* root_weight;           // [size]: its square root: root_weight . C2 is orthonormal
+    const double* eigenvalue;       // [size]: (pi k / N)^2 in output order
 };
-
-constexpr int kMatvecBlock = 8;  // outputs that a dense leaf computes at a time
 
 // Throws std::bad_alloc only. The reference stays valid for the life of the process.
 template <class T>

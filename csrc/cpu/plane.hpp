@@ -54,7 +54,7 @@ class Plane {
     bool narrow() const { return W < L; }
     int offset(int panel) const { return W <= L ? 0 : std::min(panel * L, W - L); }
     std::int64_t panel_vectors() const { return static_cast<std::int64_t>(panels) * panel_stride; }
-    std::int64_t scratch_vectors() const { return line_scratch(std::max(H, padded_width)); }
+    std::int64_t scratch_vectors() const { return std::max(line_scratch(columns.plan), line_scratch(rows.plan)); }
 
     void forward_columns(const T* x, std::ptrdiff_t row_stride, V* panel, V* scratch) const {
         for (int j = 0; j < panels; ++j)

@@ -77,7 +77,7 @@ void transform_rows(const TransformTask& task) {
     const auto take = [&](Arena& arena, V*& x, V*& y, V*& scratch, T*& rows) {
         x = arena.take<V>(padded);
         y = arena.take<V>(padded);
-        scratch = arena.take<V>(line_scratch(padded));
+        scratch = arena.take<V>(line_scratch(line.plan));
         rows = arena.take<T>(static_cast<std::int64_t>(L) * padded);
     };
     V *x, *y, *scratch;
