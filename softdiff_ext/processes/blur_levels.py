@@ -32,11 +32,12 @@ class BlurLevels(Process):
         ValueError: an argument is out of its range.
     """
 
-    FITTED: ClassVar[tuple[str, ...]] = ("kept", "coefficients")
+    FITTED: ClassVar[tuple[str, ...]] = ("kept", "coefficients", "power")
     """Buffers that fit() fills; the run that is loaded says how large they are."""
 
     kept: Tensor
     coefficients: Tensor
+    power: Tensor
 
     def __init__(self, levels: int, sigma_blur: tuple[float, float], sigma: float) -> None:
         super().__init__()
@@ -53,6 +54,7 @@ class BlurLevels(Process):
         self.levels, self.sigma_blur, self.sigma = levels, (least, most), float(sigma)
         self.register_buffer("kept", torch.empty(0, 0, dtype=torch.bool))  # [H, W], the coefficients that survive level K
         self.register_buffer("coefficients", torch.empty(0, 0, 0))  # [N, C, kept.sum()], of the training images at level K
+        self.register_buffer("power", torch.empty(0, 0, dtype=torch.float64))  # [H, W], mean of u^2 over images and channels
 
     def sigma_blur_at(self, t: Tensor) -> Tensor:
         """Blur std in pixels at times t."""
@@ -73,14 +75,17 @@ class BlurLevels(Process):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Keep the DCT coefficients of images [N, C, H, W] in [-1, 1] that survive the last level."""
+        """Keep of images [N, C, H, W] in [-1, 1] the DCT coefficients that survive the last level, and the power spectrum."""
         check_images(self, images)
         lam = eigenvalues(images.shape[-2:]).cpu()
         gain = torch.exp(-lam * self.sigma_blur[1] ** 2 / 2)
-        kept = gain > SURVIVES
-        parts = [(dct(chunk.double()) * gain)[..., kept].float() for chunk in torch.split(images.detach().cpu(), 1024)]
+        kept, power, parts = gain > SURVIVES, torch.zeros_like(lam), []
+        for chunk in torch.split(images.detach().cpu(), 1024):
+            u = dct(chunk.double())
+            power += (u**2).sum(dim=(0, 1)) / (images.shape[0] * images.shape[1])
+            parts.append((u * gain)[..., kept].float())
         device = self.kept.device
-        self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
+        self.kept, self.coefficients, self.power = kept.to(device), torch.cat(parts).to(device), power.to(device)
 
     def check_fitted(self, sizes: tuple[int, int, int] | None = None) -> None:
         """Raise unless fit() was called, on images of `sizes` = (C, H, W) where given: RuntimeError, ValueError."""

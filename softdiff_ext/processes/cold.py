@@ -44,7 +44,7 @@ class ColdDiffusion(BlurLevels):
 
     prediction = "x"
     default_rule = Cold()
-    FITTED = ("kept", "coefficients", "weights", "means", "factors")
+    FITTED = (*BlurLevels.FITTED, "weights", "means", "factors")
     weights: Tensor
     means: Tensor
     factors: Tensor
