@@ -187,7 +187,7 @@ class InverseHeatDissipation(BlurLevels):
         gain = torch.exp(-lam * self.sigma_blur[1] ** 2 / 2)
         u = (dct(y.double()) * gain)[..., self.kept.to(y.device)].flatten(1)
         training = self.coefficients.to(y.device).double().flatten(1)
-        distance = torch.cat([torch.cdist(part, training) ** 2 for part in u.split(256)])
+        distance = torch.cat([torch.cdist(part, training) ** 2 for part in torch.split(u, 256)])
         return math.log(len(training)) - torch.logsumexp(-0.5 * (spread + distance / self.delta**2), dim=1)
 
     def mean_at(self, mean: Tensor, s: float, t: float | Tensor) -> Tensor:
