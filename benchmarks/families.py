@@ -1,6 +1,6 @@
 """Family x rule: train every family on the digits, sample with every rule that its levels allow, and measure what comes out.
 
-    python benchmarks/families.py                (needs the extra `train`; about 12 minutes of one core, less with more)
+    python benchmarks/families.py                (needs the extra `train`; 14 minutes of one core, half with two)
 
 Prints and writes benchmarks/results/families.json and .md (which docs/methods.md shows), and pictures of the samples in
 docs/images/families.png. All families have the same network, the same number of training steps and the same batches.
