@@ -53,6 +53,8 @@ class VdmOptions:
     """What the network predicts: clean image, noise or velocity."""
     weighting: Literal["mse", "elbo"] = "mse"
     """Loss: mean squared error, or the bound on the bits per dimension, which learned schedules need."""
+    steps: int | None = None
+    """Number of steps T that the bound is for; None is infinitely many, or those of the ddpm schedule."""
     values: int = 256
     """Number of values of a pixel, equally spaced from -1 to 1 (17 for the digits); the bits per dimension count them."""
 
@@ -91,6 +93,8 @@ class BlurringOptions:
     """What the network predicts: clean image, noise or velocity."""
     weighting: Literal["mse", "elbo"] = "mse"
     """Loss: mean squared error, or the bound on the bits per dimension."""
+    steps: int | None = None
+    """Number of steps T that the bound is for; None is infinitely many."""
     block: int | None = None
     """Blur blocks of this many pixels a side, each by itself; None blurs whole images."""
     values: int = 256
