@@ -69,6 +69,26 @@ def test_cold(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_soft(tmp_path: Path) -> None:
+    text = run("soft.py", tmp_path, 20)
+    (path,) = numbers(text, "shortest W2 path: longest hop")
+    (spaced,) = numbers(text, "log-spaced: longest hop")
+    assert path < 0.5 * spaced
+    assert (tmp_path / "soft_schedule.png").stat().st_size > 5000
+    assert (tmp_path / "soft_samples.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_editing(tmp_path: Path) -> None:
+    text = run("editing.py", tmp_path, 180)
+    gains = [float(after) - float(before) for before, after in re.findall(r"PSNR (\S+) dB -> (\S+) dB", text)]
+    assert len(gains) == 3
+    assert min(gains) > 0.5  # dB, on scans that no training has seen
+    assert (tmp_path / "editing.png").stat().st_size > 5000
+    assert (tmp_path / "path.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
 def test_the_matrix_of_families_and_rules(tmp_path: Path) -> None:
     """The command of docs/methods.md at a size that only shows that it runs: every cell is a number or a reason."""
     few = ("--steps", 3, "--sampler-steps", 3, "--few", 2, "--samples", 20, "--jobs", 1)
