@@ -14,6 +14,7 @@ from softdiff_ext import reference
 from softdiff_ext.processes import ColdDiffusion, InverseHeatDissipation
 from softdiff_ext.processes.ihdm_presets import PRESETS
 from softdiff_ext.processes.mixture import fit_mixture, log_density
+from softdiff_ext.sampling import times
 
 SIZE, VALUES = 8, [i / 8 - 1 for i in range(17)]
 SHAPE = (3, 1, SIZE, SIZE)
@@ -168,6 +169,31 @@ def test_one_start_and_shared_noise() -> None:
     assert float((many - many[:1]).abs().amax(dim=(1, 2, 3))[1:].min()) > 1e-3
     shared = process.sample(net, start.shape, 10, start=start, noise=sd.ImageDraws(seeded(1), shared=True))
     assert torch.equal(shared, shared[:1].expand_as(shared))
+
+
+def test_times_along_the_wasserstein_path() -> None:
+    """Steps of nearly equal distance between the blurred data, which equal steps of t are not."""
+    process = InverseHeatDissipation(50, (0.02, 4.0))
+    process.fit(reference.dct_blur(scans(30).double(), 0.5).float())
+    lam, power = reference.eigenvalues((SIZE, SIZE)), process.power
+
+    def distances(chosen: list[float]) -> Tensor:
+        d = [torch.exp(-lam * torch.as_tensor(process.level(t).tau)) for t in chosen[:-1]]
+        return torch.stack([((a - b) ** 2 * power).sum().sqrt() for a, b in zip(d[1:], d[:-1], strict=True)])
+
+    chosen = process.w2_times(10)
+    assert len(chosen) == 11
+    assert chosen == times(chosen)  # falls from 1 to 0
+    assert chosen[-2] == pytest.approx(1 / 50)
+    uneven = [float(distances(c).max() / distances(c).mean()) for c in (chosen, [1 - i / 10 for i in range(11)])]
+    assert uneven[0] < 1.3
+    assert uneven[1] > 1.6
+    assert ColdDiffusion(10, (0.3, 8.0)).power.numel() == 0
+    assert len(cold().w2_times(6)) == 7
+    with pytest.raises(ValueError, match="steps: must be an int >= 2, of 2 levels or more, got 1 of 50"):
+        process.w2_times(1)
+    with pytest.raises(RuntimeError, match=r"call fit\(images\) first; the path is that of the data"):
+        ColdDiffusion().w2_times(5)
 
 
 def test_presets_are_the_published_ones_for_images_from_minus_one_to_one() -> None:

@@ -75,6 +75,7 @@ class ColdDiffusion(BlurLevels):
             super().fit(images)
             return
         check_images(self, images)
+        self.fit_power(images)
         device = self.weights.device
         fitted = fit_mixture(images.detach().cpu().double().mean(dim=(2, 3)), self.components)
         self.weights, self.means, self.factors = (value.to(device) for value in fitted)
