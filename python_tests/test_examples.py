@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "docs" / "examples"
 
 PIXEL_ENTROPY = 2.97
 """Bits that a pixel of the training scans costs if only its histogram is known: a model of digits must do better."""
 
 
-def run(name: str, *arguments: object) -> str:
-    """What the example prints."""
+def run(name: str, *arguments: object, folder: Path = EXAMPLES) -> str:
+    """What the script prints."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::FutureWarning"}
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    command = [sys.executable, str(folder / name), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -46,3 +48,62 @@ def test_blurring(tmp_path: Path) -> None:
     assert len(totals) == 2
     assert max(totals) < PIXEL_ENTROPY - 0.1
     assert (tmp_path / "blurring.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_ihdm(tmp_path: Path) -> None:
+    text = run("ihdm.py", tmp_path, 150)
+    errors = numbers(text, "squared error a pixel")
+    assert errors[-1] < 0.25 * errors[0]
+    (scans,) = numbers(text, "std of the scans")
+    assert all(0.7 * scans < std < 1.3 * scans for std in numbers(text, r"std of samples, [^:]*:"))
+    assert (tmp_path / "ihdm.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_cold(tmp_path: Path) -> None:
+    text = run("cold.py", tmp_path, 150)
+    blurred, at_once, first, second = numbers(text, r"RMS to the scans, (?:blurred|at once|algorithm)[^:]*:")
+    assert max(at_once, first, second) < 0.75 * blurred
+    assert (tmp_path / "cold.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_soft(tmp_path: Path) -> None:
+    text = run("soft.py", tmp_path, 20)
+    (path,) = numbers(text, "shortest W2 path: longest hop")
+    (spaced,) = numbers(text, "log-spaced: longest hop")
+    assert path < 0.5 * spaced
+    assert (tmp_path / "soft_schedule.png").stat().st_size > 5000
+    assert (tmp_path / "soft_samples.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_editing(tmp_path: Path) -> None:
+    text = run("editing.py", tmp_path, 180)
+    gains = [float(after) - float(before) for before, after in re.findall(r"PSNR (\S+) dB -> (\S+) dB", text)]
+    assert len(gains) == 3
+    assert min(gains) > 0.5  # dB, on scans that no training has seen
+    assert (tmp_path / "editing.png").stat().st_size > 5000
+    assert (tmp_path / "path.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_the_matrix_of_families_and_rules(tmp_path: Path) -> None:
+    """The command of docs/methods.md at a size that only shows that it runs: every cell is a number or a reason."""
+    few = ("--steps", 3, "--sampler-steps", 3, "--few", 2, "--samples", 20, "--jobs", 1)
+    text = run("families.py", *few, "--runs", tmp_path / "runs", "--out", tmp_path, folder=ROOT / "benchmarks")
+    result = json.loads((tmp_path / "families.json").read_text())
+    for name, family in result["families"].items():
+        assert len(family["rules"]) + len(family["refused"]) == 8
+        assert all(row["frechet_distance"] > 0 for row in family["rules"].values())
+        assert (family["bits_per_dimension"] is None) == (name in ("soft", "cold"))
+    assert set(result["families"]) >= {"vdm", "ihdm", "blurring", "soft", "cold"}
+    assert "refused (1)" in text
+    assert (tmp_path / "families.md").read_text() in text + "\n"
+
+
+def test_the_temperature_plot(tmp_path: Path) -> None:
+    text = run("temperature.py", "--out", tmp_path / "temperature.png", folder=ROOT / "benchmarks")
+    assert "omega = 1.250 sigma: law 0.781; 100 steps 0.736" in text
+    assert (tmp_path / "temperature.png").stat().st_size > 5000

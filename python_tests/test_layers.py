@@ -18,6 +18,7 @@ LAYERS = (
     ("schedules", "corruptions", "likelihood"),
     ("wasserstein", "linear", "learned_schedules"),
     ("sampling", "processes"),
+    ("editing",),
     ("__init__",),
     ("training", "integrations"),
     ("cli", "__main__"),

@@ -7,6 +7,7 @@ how it all follows from one equation.
 
 from softdiff_ext.build_info import build_info
 from softdiff_ext.corruptions import BlockAverage, Corruption, Grayscale, LinearMap, NestedMask, SpectralBlur
+from softdiff_ext.editing import inpaint, interpolate, restore
 from softdiff_ext.learned_schedules import LearnedLinear, LearnedMonotone
 from softdiff_ext.levels import Level
 from softdiff_ext.likelihood import BitsPerDimension
@@ -71,6 +72,8 @@ __all__ = [
     "diffuse",
     "eigenvalues",
     "idct",
+    "inpaint",
+    "interpolate",
     "linear_diffuse",
     "linear_score_loss",
     "linear_step",
@@ -79,6 +82,7 @@ __all__ = [
     "posterior",
     "posterior_sample",
     "quadratic_times",
+    "restore",
     "soft_score_loss",
     "spectral_filter",
     "step",

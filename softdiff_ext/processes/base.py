@@ -66,7 +66,8 @@ class Process(nn.Module):
 
         Without noise it is drawn from torch's default generator, if the rule adds any.
         """
-        generator = None if rule.adds_noise else torch.Generator()  # a step without noise should move nobody's numbers
+        # a step without noise should move nobody's numbers
+        generator = torch.Generator() if noise is None and not rule.adds_noise else None
         return step(z_t, output, self.level(s), self.level(t), rule, self.prediction, noise=noise, generator=generator)
 
     def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +14,13 @@ from softdiff_ext.levels import Level
 from softdiff_ext.ops import dct, eigenvalues, idct
 from softdiff_ext.processes.base import Process, as_time, check_images
 from softdiff_ext.processes.draws import ImageDraws, stratified_times
+from softdiff_ext.wasserstein import CANDIDATES, w2_levels
 
 SURVIVES = 1e-6
 """Gain at the last level below which a coefficient of a training image is not kept: far below any noise that is used."""
+
+CHUNK = 1024
+"""Images that are transformed in float64 at a time."""
 
 
 class BlurLevels(Process):
@@ -32,11 +37,12 @@ class BlurLevels(Process):
         ValueError: an argument is out of its range.
     """
 
-    FITTED: ClassVar[tuple[str, ...]] = ("kept", "coefficients")
+    FITTED: ClassVar[tuple[str, ...]] = ("kept", "coefficients", "power")
     """Buffers that fit() fills; the run that is loaded says how large they are."""
 
     kept: Tensor
     coefficients: Tensor
+    power: Tensor
 
     def __init__(self, levels: int, sigma_blur: tuple[float, float], sigma: float) -> None:
         super().__init__()
@@ -53,6 +59,7 @@ class BlurLevels(Process):
         self.levels, self.sigma_blur, self.sigma = levels, (least, most), float(sigma)
         self.register_buffer("kept", torch.empty(0, 0, dtype=torch.bool))  # [H, W], the coefficients that survive level K
         self.register_buffer("coefficients", torch.empty(0, 0, 0))  # [N, C, kept.sum()], of the training images at level K
+        self.register_buffer("power", torch.empty(0, 0, dtype=torch.float64))  # [H, W], mean of u^2 over images and channels
 
     def sigma_blur_at(self, t: Tensor) -> Tensor:
         """Blur std in pixels at times t."""
@@ -73,14 +80,48 @@ class BlurLevels(Process):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Keep the DCT coefficients of images [N, C, H, W] in [-1, 1] that survive the last level."""
+        """Keep of images [N, C, H, W] in [-1, 1] the DCT coefficients that survive the last level, and the power spectrum."""
         check_images(self, images)
         lam = eigenvalues(images.shape[-2:]).cpu()
         gain = torch.exp(-lam * self.sigma_blur[1] ** 2 / 2)
         kept = gain > SURVIVES
-        parts = [(dct(chunk.double()) * gain)[..., kept].float() for chunk in torch.split(images.detach().cpu(), 1024)]
+        parts = [(dct(chunk.double()) * gain)[..., kept].float() for chunk in torch.split(images.detach().cpu(), CHUNK)]
         device = self.kept.device
         self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
+        self.fit_power(images)
+
+    @torch.no_grad()
+    def fit_power(self, images: Tensor) -> None:
+        """Keep the power spectrum of images [N, C, H, W]: the mean of u^2 over images and channels."""
+        power = torch.zeros(images.shape[-2:], dtype=torch.float64)
+        for chunk in torch.split(images.detach().cpu(), CHUNK):
+            power += (dct(chunk.double()) ** 2).sum(dim=(0, 1)) / (images.shape[0] * images.shape[1])
+        self.power = power.to(self.power.device)
+
+    def w2_times(self, steps: int) -> list[float]:
+        """Times of a run whose steps follow the shortest Wasserstein path of the data from level K down to level 1, then to 0.
+
+        Small steps are where a blur takes much from the images. `steps` steps, or the nearest number that the data allow
+        (see `wasserstein.path_of`).
+
+        Args:
+            steps: >= 2.
+        Raises:
+            RuntimeError: fit() was not called.
+            ValueError: steps is below 2, or there is one level only.
+        Source:
+            Daras et al. 2023, Soft Diffusion, section on scheduling; there for training, here for a trained network.
+        """
+        if self.power.numel() == 0:
+            raise RuntimeError(f"{type(self).__name__}: call fit(images) first; the path is that of the data")
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2 or self.levels < 2:
+            raise ValueError(f"steps: must be an int >= 2, of 2 levels or more, got {steps!r} of {self.levels}")
+        least, most = self.sigma_blur
+        lam = eigenvalues(self.power.shape).cpu().numpy()
+        nodes = w2_levels(self.power.cpu().numpy(), lam, self.sigma_blur, steps, max(CANDIDATES, steps))
+        share = (nodes / least) / (most / least)  # 1 for the last node, exactly
+        times = (1.0 + (self.levels - 1) * (1.0 + np.log(share) / math.log(most / least))) / self.levels
+        return [*(float(t) for t in times[::-1]), 0.0]
 
     def check_fitted(self, sizes: tuple[int, int, int] | None = None) -> None:
         """Raise unless fit() was called, on images of `sizes` = (C, H, W) where given: RuntimeError, ValueError."""

@@ -44,7 +44,7 @@ class ColdDiffusion(BlurLevels):
 
     prediction = "x"
     default_rule = Cold()
-    FITTED = ("kept", "coefficients", "weights", "means", "factors")
+    FITTED = (*BlurLevels.FITTED, "weights", "means", "factors")
     weights: Tensor
     means: Tensor
     factors: Tensor
@@ -75,6 +75,7 @@ class ColdDiffusion(BlurLevels):
             super().fit(images)
             return
         check_images(self, images)
+        self.fit_power(images)
         device = self.weights.device
         fitted = fit_mixture(images.detach().cpu().double().mean(dim=(2, 3)), self.components)
         self.weights, self.means, self.factors = (value.to(device) for value in fitted)

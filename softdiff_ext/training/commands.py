@@ -58,6 +58,7 @@ def run_sample(arguments: Sequence[str]) -> int:
         count: int = 64,
         steps: int = 100,
         rule: RuleName = "default",
+        times: Literal["uniform", "quadratic"] = "uniform",
         seed: int = 0,
         out: Path | None = None,
         overwrite: bool = False,
@@ -69,11 +70,12 @@ def run_sample(arguments: Sequence[str]) -> int:
             count: Number of images.
             steps: Sampler steps.
             rule: Sampler; default is that of the process.
+            times: Equal steps in time, or steps that shrink towards the image.
             seed: Names the random numbers.
             out: Files to write, without suffix: OUT.png and OUT.npy; RUN/samples/STEP-seed-SEED where not given.
             overwrite: Replace files that exist.
         """
-        return sample_run(run, count, steps, RULES[rule], seed, out, overwrite)
+        return sample_run(run, count, steps, RULES[rule], seed, out, overwrite, quadratic=times == "quadratic")
 
     sheet, array = tyro.cli(options, prog="softdiff sample", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     print(f"{sheet}\n{array}")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml  # type: ignore[import-untyped]
 
-from softdiff_ext.processes import BlurringDiffusion, ColdDiffusion, InverseHeatDissipation, Process, SoftDiffusion
+from softdiff_ext.learned_schedules import LearnedLinear, LearnedMonotone
+from softdiff_ext.processes import (
+    BlurringDiffusion,
+    ColdDiffusion,
+    InverseHeatDissipation,
+    Process,
+    SoftDiffusion,
+    VariationalDiffusion,
+)
+from softdiff_ext.schedules import Cosine, LinearBeta, LinearGamma, NoiseSchedule
 
 PROCESSES: dict[str, type[Process]] = {
+    "vdm": VariationalDiffusion,
     "ihdm": InverseHeatDissipation,
     "blurring": BlurringDiffusion,
     "soft": SoftDiffusion,
@@ -18,8 +29,34 @@ PROCESSES: dict[str, type[Process]] = {
 }
 """The processes by name. One more takes a line here, a dataclass of its options and a field of `TrainConfig` of that name."""
 
-ProcessName = Literal["ihdm", "blurring", "soft", "cold"]
+SCHEDULES: dict[str, Callable[[], NoiseSchedule]] = {
+    "cosine": Cosine,
+    "ddpm": LinearBeta,
+    "linear": LinearGamma,
+    "learned-linear": LearnedLinear,
+    "learned-monotone": LearnedMonotone,
+}
+"""The noise schedules of --process vdm by name."""
+
+ProcessName = Literal["vdm", "ihdm", "blurring", "soft", "cold"]
+ScheduleName = Literal["cosine", "ddpm", "linear", "learned-linear", "learned-monotone"]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VdmOptions:
+    """Variational diffusion: DDPM and VDM; only with --process vdm."""
+
+    schedule: ScheduleName = "cosine"
+    """Noise schedule; ddpm is that of DDPM, linear and the learned ones are VDM's."""
+    prediction: Literal["x", "eps", "v"] = "eps"
+    """What the network predicts: clean image, noise or velocity."""
+    weighting: Literal["mse", "elbo"] = "mse"
+    """Loss: mean squared error, or the bound on the bits per dimension, which learned schedules need."""
+    steps: int | None = None
+    """Number of steps T that the bound is for; None is infinitely many, or those of the ddpm schedule."""
+    values: int = 256
+    """Number of values of a pixel, equally spaced from -1 to 1 (17 for the digits); the bits per dimension count them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +73,8 @@ class IhdmOptions:
     """Noise std in sampling, images in [-1, 1]."""
     reduction: Literal["sum", "mean"] = "sum"
     """Loss over the pixels of an image: sum as published, or mean."""
+    values: int = 256
+    """Number of values of a pixel, equally spaced from -1 to 1; the bits per dimension count them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +91,14 @@ class BlurringOptions:
     """Log signal-to-noise ratio at t = 0."""
     prediction: Literal["x", "eps", "v"] = "eps"
     """What the network predicts: clean image, noise or velocity."""
+    weighting: Literal["mse", "elbo"] = "mse"
+    """Loss: mean squared error, or the bound on the bits per dimension."""
+    steps: int | None = None
+    """Number of steps T that the bound is for; None is infinitely many."""
+    block: int | None = None
+    """Blur blocks of this many pixels a side, each by itself; None blurs whole images."""
+    values: int = 256
+    """Number of values of a pixel, equally spaced from -1 to 1; the bits per dimension count them."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +161,7 @@ class TrainConfig:
     """Convert a folder's images; None wants them all grey or all RGB."""
     process: ProcessName = "blurring"
     """The corruption that the network learns to undo."""
+    vdm: VdmOptions = field(default_factory=VdmOptions)
     ihdm: IhdmOptions = field(default_factory=IhdmOptions)
     blurring: BlurringOptions = field(default_factory=BlurringOptions)
     soft: SoftOptions = field(default_factory=SoftOptions)
@@ -182,7 +230,15 @@ class TrainConfig:
             options = getattr(self, name)
             if name != self.process and options != type(options)():
                 raise ValueError(f"config: options of {name} were given, but process is {self.process}")
-        return PROCESSES[self.process](**vars(getattr(self, self.process)))
+        arguments: dict[str, Any] = dict(vars(getattr(self, self.process)))
+        if "schedule" in arguments:
+            _check(self.vdm, "schedule", f"one of {', '.join(SCHEDULES)}", self.vdm.schedule in SCHEDULES)
+            arguments["schedule"] = SCHEDULES[arguments["schedule"]]()
+        if "values" in arguments:
+            count = arguments["values"]
+            _check(getattr(self, self.process), "values", "an integer >= 2", _whole(count, 2))
+            arguments["values"] = [2.0 * i / (count - 1) - 1.0 for i in range(count)]  # where load_images puts 0 ... maximum
+        return PROCESSES[self.process](**arguments)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step in [0, steps)."""

@@ -64,17 +64,17 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     train_images, held_out = load_images(config.data, config.mode)
     train_images = train_images.to(device)
     batches = Batches(train_images, config.batch_size, config.seed, rank, world)
-    process = config.build_process()
     torch.manual_seed(config.seed)
+    process = config.build_process().to(device)
     network = build_network(config.network, train_images.shape)
     ema = EMA(network, config.ema_decay)
     ema.model.to(device)
     model = accelerator.prepare(network)
-    parameters = list(model.parameters())
+    schedule = list(process.parameters())  # of a learned schedule: other families have none
+    parameters = [*model.parameters(), *schedule]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, process)
     start = state.restore_or_begin(run, resume, train_images)
-    process.to(device)
     accelerator.wait_for_everyone()  # all have read before the first one writes
     if accelerator.is_main_process:
         write_file(run / "config.yaml", config.to_yaml().encode())
@@ -94,6 +94,8 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
 
             loss, details = process.loss(model, batches(step), generator=draws)
             accelerator.backward(loss)
+            for parameter in schedule:  # the wrapper around the network averages the gradients of the network only
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
             gradient_norm = accelerator.clip_grad_norm_(parameters, config.clip)
             optimizer.step()
             optimizer.zero_grad()

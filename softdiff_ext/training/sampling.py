@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from softdiff_ext.rules import DDIM, Cold, Markov, Momentum, Naive, Rule
+from softdiff_ext.sampling import quadratic_times, uniform_times
 from softdiff_ext.training.checkpoints import last_checkpoint, load_checkpoint
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.files import write_file
@@ -37,6 +38,7 @@ def sample_run(
     seed: int = 0,
     out: Path | None = None,
     overwrite: bool = False,
+    quadratic: bool = False,
 ) -> tuple[Path, Path]:
     """Draw `count` images from the last checkpoint of `run`; on a GPU where there is one.
 
@@ -46,6 +48,7 @@ def sample_run(
         rule: the sampler; None: that of the process.
         out: the files without suffix; None: run/samples/step-XXXXXXXX-seed-SEED.
         overwrite: replace files that exist.
+        quadratic: take steps that shrink towards the image instead of equal ones.
 
     Returns:
         The PNG sheet and the .npy file, float32 [count, C, H, W], near [-1, 1] and not clipped.
@@ -67,11 +70,12 @@ def sample_run(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shape = load_checkpoint(path, ()).shape
     process, network = load_run(run, device)
+    chosen = quadratic_times(steps) if quadratic else uniform_times(steps)
     parts = []
     for first in range(0, count, _BATCH):
         part = (min(_BATCH, count - first), *shape)
         draws = generator(device, seed, "sample")
-        parts.append(process.sample(network, part, steps, rule, generator=draws, first=first).cpu())
+        parts.append(process.sample(network, part, chosen, rule, generator=draws, first=first).cpu())
     images = torch.cat(parts)
     content = io.BytesIO()
     np.save(content, images.float().numpy(), allow_pickle=False)
