@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from softdiff_ext.ops import diffuse, step
+from softdiff_ext.ops.checks import check_images
 from softdiff_ext.processes import ImageDraws, Process, SoftDiffusion
 from softdiff_ext.processes.base import as_time
+from softdiff_ext.processes.blur_levels import BlurLevels
 from softdiff_ext.rules import Rule
 from softdiff_ext.sampling import Noise, reverse, times
 
@@ -38,7 +38,9 @@ def restore(
         t: the starting time in (0, 1]; or, one of the three,
         sigma_blur: the blur of the images in pixels, of a process that blurs; or
         strength: their corruption in the unit of SoftDiffusion's, such as 1 / 2 for blocks of 2 under BlockAverage((2, 4)).
-        steps: number of equal steps, or the times themselves, falling strictly from the starting time to 0.
+        steps: number of equal steps, or the times themselves, falling strictly from the starting time to 0. A process with
+            levels starts between two of them where t or sigma_blur says so, and then takes a number of steps by its levels
+            (`level_times`): as many at most as there are below the start.
         rule: as for `Process.sample`.
         generator: source of every draw.
         known: which pixels of `images` are clean already, bool, broadcasts to images. They are put into every clean estimate,
@@ -50,8 +52,9 @@ def restore(
             is not a fitting bool tensor, or the rule does not fit. Nothing is computed before.
     """
     start = _starting_time(process, t, sigma_blur, strength)
-    chosen, rule = times(steps, start), process.default_rule if rule is None else rule
+    chosen, rule = _times(process, steps, start), process.default_rule if rule is None else rule
     process.check_rule(rule, chosen)
+    check_images("restore", "images", images)
     _check_known(images, known)
     draws = ImageDraws(generator)
     scale, sigma = _scale_and_sigma(process, start)
@@ -75,7 +78,7 @@ def inpaint(
     A process with NestedMask knows which pixels are missing: there `restore(strength=...)` with `known` is the better way.
 
     Args:
-        images: [B, C, H, W]; pixels that are not known may hold anything finite.
+        images: floating, [B, C, H, W]; pixels that are not known may hold anything finite.
         known: bool, broadcasts to images.
         process, model, steps, rule, generator: as for `Process.sample`.
     Returns:
@@ -85,8 +88,9 @@ def inpaint(
     Source:
         Wang et al. 2022, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, for this replacement.
     """
-    chosen, rule = times(steps), process.default_rule if rule is None else rule
+    chosen, rule = _times(process, steps, 1.0), process.default_rule if rule is None else rule
     process.check_rule(rule, chosen)
+    check_images("inpaint", "images", images)
     _check_known(images, known)
     z = process.prior(images.shape, generator=generator, device=images.device).to(images.dtype)
     return _run(process, model, z, chosen, rule, ImageDraws(generator), images, known)
@@ -124,7 +128,7 @@ def interpolate(
     if count < 2:
         raise ValueError(f"interpolate: count must be at least 2, got {count}")
     start = _starting_time(process, t, None, None)
-    chosen, rule = times(steps, start), process.default_rule if rule is None else rule
+    chosen, rule = _times(process, steps, start), process.default_rule if rule is None else rule
     process.check_rule(rule, chosen)
     share = torch.linspace(0.0, 1.0, count, dtype=torch.float64, device=first.device).reshape(-1, 1, 1, 1)
     draws, cos, sin = ImageDraws(generator), torch.cos(share * (math.pi / 2)), torch.sin(share * (math.pi / 2))
@@ -133,19 +137,10 @@ def interpolate(
         one, other = draws.normal((2, *first.shape), draw, like.device).unbind()
         return (cos * one + sin * other).to(like.dtype)
 
-    ends = signal(process, torch.stack([first, second]), start)
+    ends = process.signal(torch.stack([first, second]), start)
     z = torch.lerp(ends[:1].double(), ends[1:].double(), share).to(first.dtype)
     z = z + _scale_and_sigma(process, start)[1] * mixed(0, z)
     return process.reverse(model, z, chosen, rule, lambda index, like: mixed(index + 1, like))
-
-
-def signal(process: Process, x: Tensor, t: float) -> Tensor:
-    """The corrupted images without their noise: the mean of q(z_t | x), [B, C, H, W]."""
-    if isinstance(process, SoftDiffusion):
-        return process.linear_level(t).apply(x)
-    if getattr(process, "block", None) is not None:
-        raise ValueError(f"{type(process).__name__}: editing knows blur of whole images, this one blurs within blocks")
-    return diffuse(x, replace(process.level(t), sigma=0.0), noise=torch.zeros_like(x))
 
 
 def _scale_and_sigma(process: Process, t: float) -> tuple[float, float]:
@@ -154,6 +149,12 @@ def _scale_and_sigma(process: Process, t: float) -> tuple[float, float]:
         return 1.0, float(process.linear_level(t).sigma)
     level = process.level(t)
     return float(torch.as_tensor(level.log_a).exp()), float(level.sigma)
+
+
+def _times(process: Process, steps: int | Sequence[float], start: float) -> list[float]:
+    return (
+        process.level_times(steps, start) if isinstance(process, BlurLevels) and isinstance(steps, int) else times(steps, start)
+    )
 
 
 def _starting_time(process: Process, t: float | None, sigma_blur: float | None, strength: float | None) -> float:
@@ -215,8 +216,6 @@ def _run(
 
     def advance(index: int, z_t: Tensor, x_hat: Tensor, s: float, t: float) -> Tensor:
         fresh = noise(index, z_t) if rule.adds_noise else torch.zeros_like(z_t)
-        if isinstance(process, SoftDiffusion):
-            return process.advance(z_t, x_hat, s, t, rule, fresh)
-        return step(z_t, x_hat, process.level(s), process.level(t), rule, "x", noise=fresh)
+        return process.advance(z_t, x_hat, s, t, rule, fresh, prediction="x")
 
     return reverse(predict, advance, lambda z_t, x_hat, t: x_hat, z, chosen)

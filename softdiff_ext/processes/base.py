@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from softdiff_ext.levels import Level
-from softdiff_ext.ops import step
+from softdiff_ext.ops import diffuse, step
 from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.processes.network import Model, call_network
 from softdiff_ext.rules import Markov, Rule
@@ -61,14 +62,32 @@ class Process(nn.Module):
         """The network's answer in the form that `prediction` names."""
         return call_network(model, z_t, t)
 
-    def advance(self, z_t: Tensor, output: Tensor, s: float, t: float, rule: Rule, noise: Tensor | None = None) -> Tensor:
-        """One reverse step of `rule` from time t to s < t; `output` is what `output()` returned, `noise` the fresh noise n.
+    def signal(self, x: Tensor, t: float) -> Tensor:
+        """Clean images x as they are at time t without the noise: the mean of q(z_t | x), [B, C, H, W]."""
+        return diffuse(x, replace(self.level(t), sigma=0.0), noise=torch.zeros_like(x))
 
-        Without noise it is drawn from torch's default generator, if the rule adds any.
+    def advance(
+        self,
+        z_t: Tensor,
+        output: Tensor,
+        s: float,
+        t: float,
+        rule: Rule,
+        noise: Tensor | None = None,
+        prediction: str | None = None,
+    ) -> Tensor:
+        """One reverse step of `rule` from time t to s < t.
+
+        Args:
+            z_t: images at time t, [B, C, H, W].
+            output: what `output()` returned, or clean images with prediction="x".
+            noise: the fresh noise n; None draws it from torch's default generator, if the rule adds any.
+            prediction: "x" where `output` is clean images; None, where it is the answer of the process's network.
         """
         # a step without noise should move nobody's numbers
         generator = torch.Generator() if noise is None and not rule.adds_noise else None
-        return step(z_t, output, self.level(s), self.level(t), rule, self.prediction, noise=noise, generator=generator)
+        meaning = self.prediction if prediction is None else prediction
+        return step(z_t, output, self.level(s), self.level(t), rule, meaning, noise=noise, generator=generator)
 
     def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:
         """Clean images that the network's output tells of."""

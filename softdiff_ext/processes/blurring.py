@@ -65,10 +65,23 @@ class BlurringDiffusion(VariationalDiffusion):
         """Clean images that the network's output tells of."""
         return self._join(super().estimate(self._split(z_t), self._split(output), t), z_t)
 
-    def advance(self, z_t: Tensor, output: Tensor, s: float, t: float, rule: Rule, noise: Tensor | None = None) -> Tensor:
+    def signal(self, x: Tensor, t: float) -> Tensor:
+        """Clean images as they are at time t without the noise, blurred within the blocks where there are any."""
+        return self._join(super().signal(self._split(x), t), x)
+
+    def advance(
+        self,
+        z_t: Tensor,
+        output: Tensor,
+        s: float,
+        t: float,
+        rule: Rule,
+        noise: Tensor | None = None,
+        prediction: str | None = None,
+    ) -> Tensor:
         """One reverse step of `rule`, within the blocks where there are any."""
         fresh = None if noise is None else self._split(noise)
-        return self._join(super().advance(self._split(z_t), self._split(output), s, t, rule, fresh), z_t)
+        return self._join(super().advance(self._split(z_t), self._split(output), s, t, rule, fresh, prediction), z_t)
 
     def _level(self, t: Tensor, log_a: Tensor, sigma: Tensor) -> Level:
         # Without blur floor and blocks say nothing; left out, all is that of VariationalDiffusion to the last bit.

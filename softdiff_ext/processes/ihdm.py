@@ -154,7 +154,7 @@ class InverseHeatDissipation(BlurLevels):
         _, *image = check_shape(x.shape)
         self.check_fitted((image[0], image[1], image[2]))
         check_on_grid(x, self.values)
-        if evaluations is not None and (isinstance(evaluations, bool) or evaluations < 1):
+        if evaluations is not None and (isinstance(evaluations, bool) or not isinstance(evaluations, int) or evaluations < 1):
             raise ValueError(f"evaluations: must be None or an int >= 1, got {evaluations!r}")
         dim, ratio = math.prod(image), self.sigma / self.delta
         width = float(self.values[1] - self.values[0])
@@ -210,8 +210,18 @@ class InverseHeatDissipation(BlurLevels):
         self.check_fitted((x.shape[1], x.shape[2], x.shape[3]))
         return self.power.to(x.device)
 
-    def advance(self, z_t: Tensor, output: Tensor, s: float, t: float, rule: Rule, noise: Tensor | None = None) -> Tensor:
-        return super().advance(z_t, self.mean_at(output, s, t), s, t, rule, noise)
+    def advance(
+        self,
+        z_t: Tensor,
+        output: Tensor,
+        s: float,
+        t: float,
+        rule: Rule,
+        noise: Tensor | None = None,
+        prediction: str | None = None,
+    ) -> Tensor:
+        """One reverse step of `rule`; the network's mean is taken to the level of s by `mean_at` first."""
+        return super().advance(z_t, self.mean_at(output, s, t) if prediction is None else output, s, t, rule, noise, prediction)
 
     def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:
         """Clean images: the network's mean, sharpened as `mean_at` does; at level 1 the mean itself."""

@@ -181,8 +181,21 @@ class SoftDiffusion(Process):
         """The output itself, which is the clean estimate already."""
         return output
 
-    def advance(self, z_t: Tensor, output: Tensor, s: float, t: float, rule: Rule, noise: Tensor | None = None) -> Tensor:
-        """One reverse step; in the DCT basis for the blur, in pixel space for another corruption."""
+    def signal(self, x: Tensor, t: float) -> Tensor:
+        """C_t x."""
+        return self.linear_level(t).apply(x)
+
+    def advance(
+        self,
+        z_t: Tensor,
+        output: Tensor,
+        s: float,
+        t: float,
+        rule: Rule,
+        noise: Tensor | None = None,
+        prediction: str | None = None,
+    ) -> Tensor:
+        """One reverse step; in the DCT basis for the blur, in pixel space for another corruption. `output` is clean images."""
         if isinstance(self.corruption, SpectralBlur):
             return super().advance(z_t, output, s, t, rule, noise)
         if noise is None and not rule.adds_noise:
