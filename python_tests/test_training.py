@@ -22,19 +22,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from softdiff_ext.training.checkpoints import checkpoint_paths, load_checkpoint
-from softdiff_ext.training.config import (
-    PROCESSES,
-    BlurringOptions,
-    NetworkOptions,
-    SoftOptions,
-    TrainConfig,
-    VdmOptions,
-    config_from_dict,
-    load_config,
-)
+from softdiff_ext.training.config import TrainConfig, config_from_dict, load_config
 from softdiff_ext.training.figures import image_sheet
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.network import build_network
+from softdiff_ext.training.options import PROCESSES, BlurringOptions, NetworkOptions, SoftOptions, VdmOptions
 from softdiff_ext.training.randomness import stream_seed
 from softdiff_ext.training.runs import load_run
 from softdiff_ext.training.sampling import sample_run

@@ -15,9 +15,9 @@ import torch
 from matplotlib.figure import Figure
 
 import softdiff_ext as sd
-from softdiff_ext.training.config import NetworkOptions
 from softdiff_ext.training.data import load_images
 from softdiff_ext.training.network import build_network
+from softdiff_ext.training.options import NetworkOptions
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "out/examples")
 STEPS = int(sys.argv[2]) if len(sys.argv) > 2 else 400

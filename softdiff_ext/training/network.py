@@ -7,7 +7,7 @@ from typing import cast
 from diffusers import UNet2DModel
 from torch import nn
 
-from softdiff_ext.training.config import NetworkOptions
+from softdiff_ext.training.options import NetworkOptions
 
 _GROUPS = 32  # groups of the group normalisation in DDPM and its successors
 _CHANNELS_A_GROUP = 4  # theirs at 128 channels; with fewer a group loses the mean of its channels, and samples get worse
