@@ -27,31 +27,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from families_table import RESULTS, write
 from torch import Tensor
 
 import softdiff_ext as sd
 from softdiff_ext.processes import Process
 from softdiff_ext.rules import Rule
 from softdiff_ext.training.classifier import classify, train_classifier
-from softdiff_ext.training.config import (
-    BlurringOptions,
-    ColdOptions,
-    IhdmOptions,
-    NetworkOptions,
-    SoftOptions,
-    TrainConfig,
-    VdmOptions,
-)
+from softdiff_ext.training.config import TrainConfig
 from softdiff_ext.training.data import load_images
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.metrics import frechet_distance, nearest
+from softdiff_ext.training.options import BlurringOptions, ColdOptions, IhdmOptions, NetworkOptions, SoftOptions, VdmOptions
 from softdiff_ext.training.runs import load_run
 
-RESULTS = Path(__file__).parent / "results"
-DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- families: written by benchmarks/families.py -->", "<!-- end of families -->"
 SURE = 0.9  # the classifier is sure of an image when its most likely digit has more than this probability
 SHOWN = 16  # samples of each family in the picture
 VALUES = 17  # what a pixel of the digits can be
@@ -212,6 +203,7 @@ def measured(made: dict[str, Made], judge: Judge, arguments: argparse.Namespace,
         "samples": arguments.samples,
         "train_steps": arguments.steps,
         "sampler_steps": arguments.sampler_steps,
+        "rules": list(RULES),
         "families": {
             name: {
                 "title": FAMILIES[name][0],
@@ -227,58 +219,6 @@ def measured(made: dict[str, Made], judge: Judge, arguments: argparse.Namespace,
         "seconds": round(seconds, 1),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__},
     }
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The matrix, the refusals, the curves and the bits as Markdown."""
-    families = result["families"]
-    held_out = result["held_out"]
-    lines = [
-        f"Frechet distance of {result['samples']} samples in {result['sampler_steps']} steps (in brackets the share of samples "
-        f"the classifier is sure of). Held-out scans: **{held_out['frechet_distance']}** ({held_out['sure_share']:.0%}). "
-        f"{result['train_steps']} training steps each. The family's own rule is bold.",
-        "",
-        "| family | " + " | ".join(f"`{label}`" for label in RULES) + " |",
-        "|---|" + "---|" * len(RULES),
-    ]
-    reasons: dict[str, int] = {}
-    for name, family in families.items():
-        own = next(iter(family["few"])).split(",")[0] if family["few"] else ""
-        cells = []
-        for label in RULES:
-            if label in family["refused"]:
-                number = reasons.setdefault(family["refused"][label].removeprefix("rule: "), len(reasons) + 1)
-                cells.append(f"refused ({number})")
-            else:
-                row = family["rules"][label]
-                mark = "**" if label == own else ""
-                cells.append(f"{mark}{row['frechet_distance']}{mark} ({row['sure_share']:.0%})")
-        lines.append(f"| {family['title']} (`{name}`) | " + " | ".join(cells) + " |")
-    lines += [""] + [f"({number}) {reason}" + "  " for reason, number in reasons.items()]
-    lines += ["", "Frechet distance against the number of steps:", ""]
-    counts = list(dict.fromkeys(key.split(", ")[1] for family in families.values() for key in family["few"]))
-    lines += ["| family, rule | " + " | ".join(counts) + " |", "|---|" + "---|" * len(counts)]
-    for family in families.values():
-        for label in dict.fromkeys(key.split(", ")[0] for key in family["few"]):
-            row = [family["few"].get(f"{label}, {count}", {}).get("frechet_distance", "") for count in counts]
-            lines.append(f"| {family['title']}, `{label}` | " + " | ".join(map(str, row)) + " |")
-    lines += ["", "Upper bounds on the bits per dimension of the held-out scans (17 values a pixel):", ""]
-    lines += ["| family | total | reconstruction | prior | diffusion |", "|---|---|---|---|---|"]
-    for family in families.values():
-        if family["bits_per_dimension"]:
-            terms = family["bits_per_dimension"]
-            row = [f"{terms[name]:.3f}" for name in ("total", "reconstruction", "prior", "diffusion")]
-            lines.append(f"| {family['title']} | " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def include(text: str, document: Path) -> None:
-    """Put the text between the marks in a Markdown document."""
-    before, _, rest = document.read_text("utf-8").partition(BEGIN)
-    if not rest:
-        raise ValueError(f"{document} has no line {BEGIN}")
-    after = rest.partition(END)[2]
-    write_file(document, f"{before}{BEGIN}\n\n{text}\n{END}{after}".encode())
 
 
 def picture(made: dict[str, Made], path: Path) -> None:
@@ -322,11 +262,9 @@ def main(argv: list[str] | None = None) -> None:
     else:
         made = {task.name: make(task) for task in tasks}
     result = measured(made, Judge(), arguments, time.perf_counter() - began)
-    text = markdown(result)
     write_file(arguments.out / "families.json", (json.dumps(result, indent=2) + "\n").encode())
-    write_file(arguments.out / "families.md", text.encode())
+    text = write(result, arguments.out, arguments.docs)
     if arguments.docs is not None:
-        include(text, arguments.docs / "methods.md")
         picture(made, arguments.docs / "images" / "families.png")
     print(text)
 
