@@ -133,13 +133,6 @@ class Combine {
             rows<1>(panels, [&](int h) {
                 return FlooredMix<T>{load(gain.row + h), load(gain.flat_row + h), gain.column, gain.flat_column};
             });
-        } else if (plane_.rows.has_filter()) {
-            for (int h = 0; h < plane_.padded_height; h += L) {
-                plane_.load_rows(panels[0], h, lines_[0]);
-                prefetch_.next();
-                plane_.rows.filter(lines_[0], load(gain.row + h), gain.column);
-                plane_.store_rows(lines_[0], panels[0], h);
-            }
         } else {
             rows<1>(panels, [&](int h) { return SeparableMix<T>{load(gain.row + h), gain.column}; });
         }

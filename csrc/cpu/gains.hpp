@@ -51,6 +51,7 @@ class Gains {
             const bool mapped = needs_map(task, i);
             map_[i] = mapped ? arena.take<V>(static_cast<std::int64_t>(plane.padded_height / L) * plane.W) : nullptr;
         }
+        natural_ = task.kind == GainKind::kMap ? arena.take<V>(plane.padded_width) : nullptr;
         if (!row_) return;
         for (T* table : {row_, second_row_, weight_, root_weight_}) std::fill_n(table, plane.padded_height, T(0));
         std::copy_n(plane.columns.plan.weight, plane.H, weight_);
@@ -74,6 +75,7 @@ class Gains {
     T *row_, *flat_row_, *second_row_, *column_, *second_column_;
     T *weight_, *root_weight_;  // those of the plan of the columns
     V* map_[kTerms];
+    V* natural_;  // a block of rows of a map, in natural order along the rows
     std::int64_t ready_sample_ = -1;
     const void* ready_map_[kTerms] = {};
 
@@ -184,26 +186,34 @@ class Gains {
     }
 
     void prepare_maps(std::int64_t b, std::int64_t c) {
-        const auto& vertical = plane_.columns.plan;
         const auto& horizontal = plane_.rows.plan;
         for (int i = 0; i < kTerms; ++i) {
             if (!map_[i]) continue;
             const T* from = plane_of<T>(task_.map[i], b, c);
             if (ready_map_[i] == from) continue;
             ready_map_[i] = from;
+            const bool rows = task_.map[i].stride[3] == 1 && !plane_.narrow();
             for (int h = 0; h < plane_.padded_height; h += L) {
                 V* to = map_[i] + static_cast<std::int64_t>(h / L) * plane_.W;
-                for (int lane = 0; lane < L; ++lane) {
-                    const bool inside = h + lane < plane_.H;
-                    const int row = inside ? h + lane : 0;
-                    const T* gains = from + vertical.frequency[row] * task_.map[i].stride[2];
-                    const T weight = inside ? vertical.weight[row] : T(0);
-                    for (int w = 0; w < plane_.W; ++w)
-                        to[w][lane] = gains[horizontal.frequency[w] * task_.map[i].stride[3]] * (weight * horizontal.weight[w]);
+                if (rows) {
+                    plane_.gather_rows(from, task_.map[i].stride[2], h, natural_);
+                } else {
+                    gather_strided(from, task_.map[i].stride, h);
                 }
+                const V weight = load(weight_ + h);
+                for (int w = 0; w < plane_.W; ++w)
+                    to[w] = natural_[horizontal.frequency[w]] * (weight * horizontal.weight[w]);
             }
             gain_[i].form = Form::kMap;
             gain_[i].map = map_[i];
+        }
+    }
+
+    // Rows h .. h + kLanes - 1, in the order of the plan, of a map with any strides.
+    void gather_strided(const T* from, const std::int64_t* stride, int h) {
+        for (int lane = 0; lane < L; ++lane) {
+            const T* row = from + plane_.columns.plan.frequency[std::min(h + lane, plane_.H - 1)] * stride[2];
+            for (int w = 0; w < plane_.W; ++w) natural_[w][lane] = row[w * stride[3]];
         }
     }
 };

@@ -17,7 +17,7 @@ struct Leaf {
     // The same on buffers, with addresses that are literals in the code.
     void (*buffer_dct2)(const Vec<T>* x, Vec<T>* y);
     void (*buffer_dct3)(const Vec<T>* x, Vec<T>* y);
-    // x <- C3 (row_gain column_gain[k] C2 x): the whole middle stage of a short line in one function
+    // x <- C3 (row_gain column_gain[k] C2 x): the whole middle stage of a slot in one function
     void (*filter)(Vec<T>* x, Vec<T> row_gain, const T* column_gain);
 };
 

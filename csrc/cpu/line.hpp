@@ -4,6 +4,7 @@
 
 #include "../core/radix.hpp"
 #include "even_leaf.hpp"
+#include "mix.hpp"
 #include "plan.hpp"
 #include "simd.hpp"
 
@@ -27,8 +28,6 @@ class Line {
     explicit Line(std::int64_t size) : plan(line_plan<T>(size)), leaf_(plan.codelet ? find_leaf<T>(plan.leaf) : Leaf<T>{}) {}
 
     const LinePlan<T>& plan;
-
-    bool has_filter() const { return plan.radix == 1 && plan.codelet; }
 
     // Vectors at x, x + stride, ... to C2 of them in y, in the plan's order. x is left alone and may not overlap y.
     void forward(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const {
@@ -60,9 +59,6 @@ class Line {
         join(scratch, x, stride);
     }
 
-    // x <- C3 (row_gain column_gain C2 x) on a buffer of vectors.
-    void filter(V* x, V row_gain, const T* column_gain) const { leaf_.filter(x, row_gain, column_gain); }
-
     // line[0] <- C3 mix(C2 line[0], C2 line[1], ...) on buffers of vectors; mix(k, values) makes output k of the plan's order
     // from the `Terms` values there. From the leaves of one pair of slots to the leaves back, all stays in a few kilobytes.
     template <int Terms, class Mix>
@@ -78,6 +74,12 @@ class Line {
         V* leaf_scratch = buffers + 2 * Terms * n;
         for (int p = 0; p < plan.pairs; ++p) {
             const SlotPair pair = plan.pair[p];
+            if constexpr (std::is_same_v<Mix, SeparableMix<T>>) {
+                if (pair.second < 0 && plan.codelet && !slot_is_dct4(false, plan.radix, pair.first)) {
+                    leaf_.filter(slots[0] + pair.first * n, mix.row, mix.column + pair.first * n);
+                    continue;
+                }
+            }
             V *a[Terms], *b[Terms];
             for (int i = 0; i < Terms; ++i) {
                 a[i] = buffers + 2 * i * n;

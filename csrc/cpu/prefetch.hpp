@@ -1,4 +1,4 @@
-// Fetches memory into the level-2 cache a piece at a time, while something else is computed.
+// Fetches memory into the cache a piece at a time, while something else is computed.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ inline namespace SOFTDIFF_ISA {
 
 class Prefetch {
   public:
-    // Larger runs would push each other out of the cache before they are used.
+    // Larger runs would push each other out of the level-2 cache before they are used.
     static constexpr std::int64_t kLargest = 256 << 10;
 
     // `bytes` at `data` that will be read or written, to come in `pieces` calls of next().
@@ -44,7 +44,7 @@ class Prefetch {
     template <int Write>
     static SOFTDIFF_INLINE void next(Run& run) {
         const std::int64_t piece = std::min(run.piece, run.left);
-        for (std::int64_t at = 0; at < piece; at += kLine) __builtin_prefetch(run.data + at, Write, 2);
+        for (std::int64_t at = 0; at < piece; at += kLine) __builtin_prefetch(run.data + at, Write, 3);
         run.data += piece;
         run.left -= piece;
     }
