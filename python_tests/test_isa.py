@@ -38,9 +38,10 @@ def test_transforms_and_blur(isa: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 2, 13, 16), (7, 3, 6, 3)], ids=str)  # wider and narrower than every vector
 @pytest.mark.parametrize("op", CORE, ids=names(CORE))
-def test_operators(isa: str, op: Operator, dtype: torch.dtype) -> None:
-    values = op.make((3, 2, 13, 16), dtype)
+def test_operators(isa: str, op: Operator, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    values = op.make(shape, dtype)
     for got, want in zip(results(op.call(*values)), results(op.oracle(*[value.double() for value in values])), strict=True):
         assert_matches(got, want, arithmetic=4.0)  # relative to the result here, where terms may cancel to a quarter
 

@@ -84,4 +84,3 @@ def test_a_strided_image_gives_what_its_copy_gives(shape: tuple[int, ...]) -> No
     assert torch.equal(sd.dct(x), sd.dct(x.contiguous()))
     half = x.to(torch.float16)
     assert torch.equal(sd.idct(half), sd.idct(half.float()).half())
-

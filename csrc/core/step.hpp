@@ -26,8 +26,8 @@ struct Level {
 
 inline namespace SOFTDIFF_ISA {
 
-// What of a step is the same for all frequencies, formed from differences in double. T is a scalar, or a vector with a sample in
-// each lane.
+// What of a step is the same for all frequencies, formed from differences in double. T is a scalar, or a vector with a sample
+// in each lane.
 template <class T>
 struct StepConstants {
     Prediction prediction;

@@ -69,8 +69,7 @@ class Combine {
 
         const T* noise =
             task_.draw_noise && gain[2].form != Form::kNone ? normal_run(index, area, task_.seed, noise_) : nullptr;
-        bool written =
-            spectral_part(gain, b, c, draws_spectral_noise(task_) ? noise : nullptr, sum, result.row_stride);
+        bool written = spectral_part(gain, b, c, draws_spectral_noise(task_) ? noise : nullptr, sum, result.row_stride);
         for (int i = 0; i < kTerms; ++i) {
             if (gain[i].form != Form::kNumber) continue;
             if (task_.term[i].data) {

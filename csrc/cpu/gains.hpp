@@ -45,7 +45,8 @@ class Gains {
     static constexpr int L = kLanes<T>;
 
     Gains(const CombineTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
-        for (T** table : {&row_, &flat_row_, &second_row_, &weight_, &root_weight_}) *table = arena.take<T>(plane.padded_height);
+        for (T** table : {&row_, &flat_row_, &second_row_, &weight_, &root_weight_})
+            *table = arena.take<T>(plane.padded_height);
         for (T** table : {&column_, &second_column_}) *table = arena.take<T>(plane.padded_width);
         for (int i = 0; i < kTerms; ++i) {
             const bool mapped = needs_map(task, i);
@@ -201,8 +202,7 @@ class Gains {
                     gather_strided(from, task_.map[i].stride, h);
                 }
                 const V weight = load(weight_ + h);
-                for (int w = 0; w < plane_.W; ++w)
-                    to[w] = natural_[horizontal.frequency[w]] * (weight * horizontal.weight[w]);
+                for (int w = 0; w < plane_.W; ++w) to[w] = natural_[horizontal.frequency[w]] * (weight * horizontal.weight[w]);
             }
             gain_[i].form = Form::kMap;
             gain_[i].map = map_[i];

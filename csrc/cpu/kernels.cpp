@@ -4,8 +4,8 @@
 //   SOFTDIFF_ARITHMETIC       float or double
 #include "kernels.hpp"
 #include "combine.hpp"
-#include "pack_kernels.hpp"
 #include "correlation.hpp"
+#include "pack_kernels.hpp"
 #include "transform.hpp"
 
 namespace softdiff {

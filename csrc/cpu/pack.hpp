@@ -50,7 +50,8 @@ class Pack {
     // Down the columns: packed [H][W] to spectra [W][H], rows in the order of the plan, and back.
     void forward_columns(const V* packed, V* spectra, V* scratch) const {
         for (int w = 0; w < W; ++w)
-            columns.forward(reinterpret_cast<const T*>(packed + w), W * L, spectra + static_cast<std::ptrdiff_t>(w) * H, scratch);
+            columns.forward(reinterpret_cast<const T*>(packed + w), W * L, spectra + static_cast<std::ptrdiff_t>(w) * H,
+                            scratch);
     }
     void inverse_columns(V* spectra, V* packed, V* scratch) const {
         for (int w = 0; w < W; ++w)

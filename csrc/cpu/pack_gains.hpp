@@ -25,7 +25,7 @@ class PackGains {
         packed_ = task.kind == GainKind::kMap ? arena.take<V>(pack.area) : nullptr;
     }
 
-    V* map[kTerms];       // null where the gain is `number`
+    V* map[kTerms];         // null where the gain is `number`
     V number[kTerms] = {};  // of terms 1 and 2; term 0 always has a map
 
     void prepare(std::int64_t first, int planes) {
@@ -90,7 +90,7 @@ class PackGains {
         constants.prediction = one.prediction;
         constants.per_frequency = one.per_frequency;
         constants.floors = constants.floors || one.floors;
-        for_each_constant(constants, [&](V& lanes, T StepConstants<T>::*member) { lanes[lane] = one.*member; });
+        for_each_constant(constants, [&](V& lanes, T StepConstants<T>::* member) { lanes[lane] = one.*member; });
         number[1][lane] = one.kappa;
         number[2][lane] = one.omega;
     }

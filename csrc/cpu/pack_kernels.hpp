@@ -22,7 +22,8 @@ class PackCombine {
     using V = Vec<T>;
     static constexpr int L = kLanes<T>;
 
-    PackCombine(const CombineTask& task, const Pack<T>& pack, Arena& arena) : task_(task), pack_(pack), gains_(task, pack, arena) {
+    PackCombine(const CombineTask& task, const Pack<T>& pack, Arena& arena)
+        : task_(task), pack_(pack), gains_(task, pack, arena) {
         for (int i = 0; i < kTerms; ++i) {
             packed_[i] = i == 0 || task.term[i].data || (i == 2 && task.draw_noise) ? arena.take<V>(pack.area) : nullptr;
             spectra_[i] = i == 0 || (task.term[i].data && follows_frequency(task, i)) ? arena.take<V>(pack.area) : nullptr;
@@ -103,8 +104,7 @@ class PackCombine {
             if (noisy) {
                 const V* noise = packed_[2] + static_cast<std::ptrdiff_t>(pack_.columns.plan.frequency[h]) * pack_.W;
                 pack_.rows.template combine<Terms>(
-                    lines_, scratch_,
-                    NoisyMix<T, Terms>{mix, gains_.map[2] + h * pack_.W, noise, pack_.rows.plan.frequency});
+                    lines_, scratch_, NoisyMix<T, Terms>{mix, gains_.map[2] + h * pack_.W, noise, pack_.rows.plan.frequency});
             } else {
                 pack_.rows.template combine<Terms>(lines_, scratch_, mix);
             }

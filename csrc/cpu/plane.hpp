@@ -98,7 +98,6 @@ class Plane {
                 store(plane + columns.plan.frequency[h + lane] * row_stride + offset(j), block[lane]);
         }
     }
-
 };
 
 // ---- between the user's tensors and planes of T ----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ SOFTDIFF_INLINE void store(T* p, Vec<T> v) {
 
 template <class T>
 SOFTDIFF_INLINE Vec<T> square_root(Vec<T> v) {  // of max(v, 0): rounding may leave a variance a hair below 0
-    T lanes[kLanes<T>];  // as an array, for which the compiler has a vector instruction
+    T lanes[kLanes<T>];                         // as an array, for which the compiler has a vector instruction
     store(lanes, v);
 #pragma omp simd
     for (int i = 0; i < kLanes<T>; ++i) lanes[i] = std::sqrt(lanes[i] > 0 ? lanes[i] : T(0));
