@@ -199,7 +199,9 @@ def check_images(process: Process, images: Tensor) -> None:
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """shape as four ints; raise unless it is [B, C, H, W] with B >= 0 and the rest >= 1."""
+    """shape as four ints; raise TypeError, ValueError unless it is [B, C, H, W] with B >= 0 and the rest >= 1."""
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"shape: must be [B, C, H, W], got {type(shape).__name__}")
     sizes = tuple(int(size) for size in shape)
     if len(sizes) != 4 or sizes[0] < 0 or min(sizes[1:]) < 1:
         raise ValueError(f"shape: must be [B, C, H, W], got {list(shape)}")

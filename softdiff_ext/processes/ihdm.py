@@ -17,6 +17,7 @@ from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.processes.ihdm_presets import PRESETS
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Naive, Rule
+from softdiff_ext.schedules import as_number
 
 
 class InverseHeatDissipation(BlurLevels):
@@ -61,7 +62,7 @@ class InverseHeatDissipation(BlurLevels):
     ) -> None:
         super().__init__(levels, sigma_blur, sigma)
         for name, value in (("sigma", sigma), ("delta", delta)):
-            if not 0.0 < value < math.inf:
+            if not 0.0 < as_number("InverseHeatDissipation", name, value) < math.inf:
                 raise ValueError(f"InverseHeatDissipation: {name} must be finite and > 0, got {value}")
         if reduction not in self.REDUCTIONS:
             raise ValueError(f"InverseHeatDissipation: reduction must be one of {self.REDUCTIONS}, got {reduction!r}")
