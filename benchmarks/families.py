@@ -112,6 +112,7 @@ class Work:
     sampler_steps: int
     few: tuple[int, ...]
     samples: int
+    scans: int
     keep: bool
 
 
@@ -152,7 +153,7 @@ def make(work: Work) -> Made:
             few[f"{label}, {steps}"] = draw(RULES[label], steps)
         few[f"{curves_of(process)[0]}, {steps} quadratic"] = draw(RULES[curves_of(process)[0]], sd.quadratic_times(steps))
     drawn = time.perf_counter()
-    bits = bits_of(process, network)
+    bits = bits_of(process, network, work.scans)
     seconds = {"train": trained - began, "sample": drawn - trained, "bits": time.perf_counter() - drawn}
     return Made(samples, refused, few, bits, {name: round(value, 1) for name, value in seconds.items()})
 
@@ -163,11 +164,11 @@ def curves_of(process: Process) -> tuple[str, ...]:
     return (own, "DDIM") if own != "Cold" else (own, "DDIM(0.5)")  # without noise DDIM() is Cold()
 
 
-def bits_of(process: Process, network: torch.nn.Module) -> dict[str, float] | None:
-    """Bits per dimension of the held-out digits by their terms, for the families that have a likelihood."""
+def bits_of(process: Process, network: torch.nn.Module, scans: int) -> dict[str, float] | None:
+    """Bits per dimension of the first `scans` held-out digits by their terms, for the families that have a likelihood."""
     if not hasattr(process, "bits_per_dimension"):
         return None
-    held_out = load_images("digits")[1].floats()
+    held_out = load_images("digits")[1].floats()[:scans]
     terms = process.bits_per_dimension(network, held_out, torch.Generator().manual_seed(0))
     return {name: round(value, 4) for name, value in terms.means().items()}
 
@@ -235,6 +236,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sampler-steps", type=int, default=50)
     parser.add_argument("--few", nargs="*", type=int, default=[5, 10, 20], help="numbers of sampler steps of the curves")
     parser.add_argument("--samples", type=int, default=359)
+    parser.add_argument("--scans", type=int, default=359, help="held-out scans whose bits are counted; 359 is all")
     parser.add_argument("--runs", type=Path, default=Path("out/families"), help="folder of the training runs")
     parser.add_argument("--keep", action="store_true", help="sample from the runs that are there instead of training anew")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of families.json and families.md")
@@ -252,6 +254,7 @@ def main(argv: list[str] | None = None) -> None:
             arguments.sampler_steps,
             tuple(arguments.few),
             arguments.samples,
+            arguments.scans,
             arguments.keep,
         )
         for name in arguments.families

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,23 +76,22 @@ def test_soft(tmp_path: Path) -> None:
     (spaced,) = numbers(text, "log-spaced: longest hop")
     assert path < 0.5 * spaced
     assert (tmp_path / "soft_schedule.png").stat().st_size > 5000
-    assert (tmp_path / "soft_samples.png").stat().st_size > 1000
+    assert (tmp_path / "soft_samples.png").stat().st_size > 5000
 
 
 @pytest.mark.slow
 def test_editing(tmp_path: Path) -> None:
-    text = run("editing.py", tmp_path, 180)
+    text = run("editing.py", tmp_path, 110)
     gains = [float(after) - float(before) for before, after in re.findall(r"PSNR (\S+) dB -> (\S+) dB", text)]
     assert len(gains) == 3
-    assert min(gains) > 0.5  # dB, on scans that no training has seen
+    assert min(gains) > 1.0  # dB, on scans that no training has seen
     assert (tmp_path / "editing.png").stat().st_size > 5000
-    assert (tmp_path / "path.png").stat().st_size > 1000
 
 
 @pytest.mark.slow
 def test_the_matrix_of_families_and_rules(tmp_path: Path) -> None:
     """The command of docs/methods.md at a size that only shows that it runs: every cell is a number or a reason."""
-    few = ("--steps", 3, "--sampler-steps", 3, "--few", 2, "--samples", 20, "--jobs", 1)
+    few = ("--steps", 3, "--sampler-steps", 3, "--few", 2, "--samples", 20, "--scans", 20, "--jobs", 1)
     text = run("families.py", *few, "--runs", tmp_path / "runs", "--out", tmp_path, folder=ROOT / "benchmarks")
     result = json.loads((tmp_path / "families.json").read_text())
     for name, family in result["families"].items():
@@ -101,6 +101,15 @@ def test_the_matrix_of_families_and_rules(tmp_path: Path) -> None:
     assert set(result["families"]) >= {"vdm", "ihdm", "blurring", "soft", "cold"}
     assert "refused (1)" in text
     assert (tmp_path / "families.md").read_text() in text + "\n"
+
+
+def test_the_matrix_in_the_docs_is_the_one_that_was_measured(tmp_path: Path) -> None:
+    results, docs = ROOT / "benchmarks" / "results", ROOT / "docs"
+    shutil.copy(results / "families.json", tmp_path)
+    shutil.copy(docs / "methods.md", tmp_path)
+    run("families_table.py", tmp_path, tmp_path, folder=ROOT / "benchmarks")
+    assert (tmp_path / "families.md").read_text() == (results / "families.md").read_text()
+    assert (tmp_path / "methods.md").read_text() == (docs / "methods.md").read_text()
 
 
 def test_the_temperature_plot(tmp_path: Path) -> None:

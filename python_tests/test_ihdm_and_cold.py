@@ -57,6 +57,14 @@ def test_levels_are_log_spaced_with_a_clean_one_before() -> None:
     assert between == pytest.approx(math.sqrt(tau[2] * tau[3]), rel=1e-12)
 
 
+def test_runs_by_trained_levels() -> None:
+    process = ihdm(levels=10)
+    assert process.level_times(10) == sd.uniform_times(10)
+    assert process.level_times(1000, 0.5) == [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    assert process.level_times(4) == [1.0, 0.8, 0.5, 0.2, 0.0]  # 7.5 and 2.5 go to the even of their neighbours
+    assert process.level_times(1, 0.37) == [0.37, 0.0]
+
+
 @pytest.mark.parametrize("make", [ihdm, cold])
 def test_training_sees_every_level_from_the_first_to_the_last(make: Callable[[], InverseHeatDissipation]) -> None:
     process, seen = make(), []
@@ -287,6 +295,9 @@ def test_what_fit_took_travels_in_the_state_dict(make: Callable[[], InverseHeatD
         (lambda: InverseHeatDissipation(0), ValueError, "InverseHeatDissipation: levels must be at least 1, got 0"),
         (lambda: InverseHeatDissipation(2.0), TypeError, "levels must be an int, got float"),  # type: ignore[arg-type]
         (lambda: InverseHeatDissipation(10, (2.0, 1.0)), ValueError, "sigma_blur must be finite with 0 < first < last"),
+        (lambda: InverseHeatDissipation(sigma_blur=2.0), TypeError, "sigma_blur must be two numbers .*, got float"),  # type: ignore[arg-type]
+        (lambda: ColdDiffusion(sigma_blur=(1, 2, 3)), ValueError, "ColdDiffusion: sigma_blur must be two numbers .*, got 3"),  # type: ignore[arg-type]
+        (lambda: InverseHeatDissipation(delta="1"), TypeError, "delta must be a number, got str"),  # type: ignore[arg-type]
         (lambda: InverseHeatDissipation(sigma=0.0), ValueError, "sigma must be finite and > 0, got 0.0"),
         (lambda: InverseHeatDissipation(delta=math.nan), ValueError, "delta must be finite and > 0, got nan"),
         (lambda: InverseHeatDissipation(reduction="max"), ValueError, "reduction must be one of .*, got 'max'"),
@@ -300,6 +311,12 @@ def test_what_fit_took_travels_in_the_state_dict(make: Callable[[], InverseHeatD
         (lambda: cold().prior((1, 3, 8, 8)), ValueError, r"was fitted on 1 channels, got \[1, 3, 8, 8\]"),
         (lambda: cold().elbo(lambda z, t: z, scans(1)), NotImplementedError, "ColdDiffusion defines no likelihood"),
         (lambda: ihdm().elbo(lambda z, t: z, scans(1) + 0.03), ValueError, "x: pixels must be among the 17 values"),
+        (lambda: cold().level_times(0), ValueError, "steps: must be at least 1, got 0"),
+        (
+            lambda: ihdm().bits_per_dimension(lambda z, t: z, scans(1), None, 2.5),  # type: ignore[arg-type]
+            ValueError,
+            "evaluations: must be None or an int >= 1, got 2.5",
+        ),
         (
             lambda: ihdm().bits_per_dimension(lambda z, t: z, scans(1), None, 0),
             ValueError,

@@ -282,6 +282,21 @@ def test_losses_are_finite_at_extreme_blur(size: int, weighting: str) -> None:
         (lambda: sd.VariationalDiffusion(values=[0.0, 0.0]), ValueError, "values must be an int or an increasing list"),
         (lambda: sd.BlurringDiffusion(block=1), ValueError, "BlurringDiffusion: block must be None or an int >= 2, got 1"),
         (lambda: sd.BlurringDiffusion(weighting="snr"), ValueError, "BlurringDiffusion: weighting must be one of"),
+        (lambda: sd.BlurringDiffusion("20"), TypeError, "BlurringDiffusion: sigma_blur_max must be a number, got str"),
+        (
+            lambda: sd.BlurringDiffusion(block=3).sample(lambda z, t: pytest.fail("the network ran"), (1, 1, 8, 9), 3),
+            ValueError,
+            "block: the sides of the images must be multiples of 3, got 8x9",
+        ),
+        (lambda: LinearBeta(10.5), TypeError, "LinearBeta: steps must be an int, got float"),
+        (lambda: sd.SoftDiffusion(sigma=0.1), TypeError, "SoftDiffusion: sigma must be two numbers .*, got float"),
+        (lambda: sd.SpectralBlur((1.0, 2.0, 3.0)), ValueError, "SpectralBlur: sigma_blur must be two numbers .*, got 3"),
+        (lambda: sd.VariationalDiffusion().prior(5), TypeError, r"shape: must be \[B, C, H, W\], got int"),
+        (
+            lambda: sd.VariationalDiffusion().loss(lambda z, t: z, torch.zeros(1, 1, 8, 8, dtype=torch.uint8)),
+            TypeError,
+            "VariationalDiffusion.loss: x must be float64, .*, got torch.uint8",
+        ),
     ],
 )
 def test_bad_options_are_refused(make: Callable[[], object], error: type[Exception], text: str) -> None:

@@ -1,8 +1,9 @@
 """softdiff_ext: operators and processes for generative models that blur.
 
 The operators (`dct_blur`, `diffuse`, `step`, ...) are differentiable functions on images [B, C, H, W]; the processes
-(`BlurringDiffusion`, `SoftDiffusion`) put them together into forward marginals, losses and samplers. docs/architecture.md tells
-how it all follows from one equation.
+(`VariationalDiffusion`, `InverseHeatDissipation`, `BlurringDiffusion`, `SoftDiffusion`, `ColdDiffusion`) put them together into
+forward marginals, losses, bounds and samplers; `restore`, `inpaint` and `interpolate` take a trained one to images.
+docs/architecture.md tells how it all follows from one equation, docs/methods.md has a section for each family.
 """
 
 from softdiff_ext.build_info import build_info

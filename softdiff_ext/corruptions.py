@@ -20,6 +20,7 @@ from torch import Tensor
 
 from softdiff_ext.ops import eigenvalues, spectral_filter
 from softdiff_ext.reference import accumulation_dtype, column
+from softdiff_ext.schedules import as_pair
 
 Array = npt.NDArray[np.float64]
 Strength = float | Tensor
@@ -104,7 +105,8 @@ class SpectralBlur(Diagonal):
     sigma_blur: tuple[float, float] = (0.01, 23.0)
 
     def __post_init__(self) -> None:
-        if not (0.0 < self.sigma_blur[0] < self.sigma_blur[1] < math.inf):
+        first, last = as_pair("SpectralBlur", "sigma_blur", self.sigma_blur)
+        if not 0.0 < first < last < math.inf:
             raise ValueError(f"SpectralBlur: sigma_blur must be finite with 0 < first < last, got {self.sigma_blur}")
 
     def gains(self, strength: Strength, shape: Sequence[int], device: torch.device) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +153,7 @@ class LinearBeta(NoiseSchedule):
         steps: entries of the table.
         beta_first, beta_last: noise variance of the first and the last step, 0 < beta_first <= beta_last < 1.
     Raises:
+        TypeError: steps is not an int.
         ValueError: an argument is out of its range.
     Source:
         Ho et al. 2020, Denoising Diffusion Probabilistic Models, section 4 and its code.
@@ -161,6 +164,8 @@ class LinearBeta(NoiseSchedule):
     beta_last: float = 0.02
 
     def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int):
+            raise TypeError(f"LinearBeta: steps must be an int, got {type(self.steps).__name__}")
         if self.steps < 2:
             raise ValueError(f"LinearBeta: steps must be at least 2, got {self.steps}")
         if not 0.0 < self.beta_first <= self.beta_last < 1.0:
@@ -192,6 +197,22 @@ def check_ends(schedule: str, low_name: str, low: float, high_name: str, high: f
     """Raise unless both ends are finite and low < high."""
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"{schedule}: wanted finite {low_name} < {high_name}, got {low} and {high}")
+
+
+def as_number(owner: str, name: str, value: object) -> float:
+    """value as a float; raise TypeError, naming `owner` and argument, unless it is a number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
+    return float(value)
+
+
+def as_pair(owner: str, name: str, value: object) -> tuple[float, float]:
+    """value as two floats; raise TypeError or ValueError, naming `owner` and argument, unless it is two numbers."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{owner}: {name} must be two numbers (first, last), got {type(value).__name__}")
+    if len(value) != 2:
+        raise ValueError(f"{owner}: {name} must be two numbers (first, last), got {len(value)}")
+    return as_number(owner, name, value[0]), as_number(owner, name, value[1])
 
 
 def sin2_blur(t: Tensor, sigma_blur_max: float) -> Tensor:

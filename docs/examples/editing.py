@@ -1,6 +1,8 @@
 """Sharpen, enlarge, fill in and interpolate digits that no training has seen, and measure by how much it helps.
 
-python docs/examples/editing.py [FOLDER]        (writes editing.png and path.png; default out/editing)
+    python docs/examples/editing.py [FOLDER] [STEPS]     draws editing.png, by default in out/examples
+
+Needs the extra for training: pip install "softdiff-ext[train]".
 """
 
 from __future__ import annotations
@@ -9,12 +11,11 @@ import sys
 from pathlib import Path
 
 import torch
-from soft import PROCESSES, train
+from soft import PROCESSES, rows_figure, train
 from torch import Tensor
 
 import softdiff_ext as sd
 from softdiff_ext.training.data import load_images
-from softdiff_ext.training.figures import image_sheet, save_png
 
 
 def psnr(images: Tensor, clean: Tensor) -> float:
@@ -25,7 +26,8 @@ def psnr(images: Tensor, clean: Tensor) -> float:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     training, held_out = (part.floats() for part in load_images("digits"))
-    clean, rows = held_out[:64], []
+    clean = held_out[:64]
+    rows = {"held-out scans": clean[:16]}
     networks = {name: train(process, training) for name, process in PROCESSES.items()}
 
     def draws() -> torch.Generator:
@@ -33,7 +35,7 @@ def main(folder: Path) -> None:
 
     def show(name: str, corrupted: Tensor, restored: Tensor) -> None:
         print(f"{name}: PSNR {psnr(corrupted, clean):.2f} dB -> {psnr(restored, clean):.2f} dB")
-        rows.extend([clean[:16], corrupted[:16], restored[:16]])
+        rows[name], rows[f"-> {psnr(restored, clean):.1f} dB"] = corrupted[:16], restored[:16]
 
     # The starting time is the one whose blur the images have.
     blurred = sd.dct_blur(clean, 1.0**2 / 2)
@@ -58,9 +60,10 @@ def main(folder: Path) -> None:
     assert torch.equal(filled[..., known], clean[..., known])
     show("inpainting, 40 % of the pixels", clean * known, filled)
 
+    # A path between two scans: the ends are what the network makes of them from half of the way into the corruption.
     path = sd.interpolate(PROCESSES["blur"], networks["blur"], clean[0], clean[1], 16, t=0.5, steps=20, generator=draws())
-    save_png(folder / "editing.png", image_sheet(torch.cat(rows), columns=16))
-    save_png(folder / "path.png", image_sheet(path, columns=16))
+    rows["from the first to the second"] = path
+    rows_figure(rows, folder / "editing.png")
 
 
 if __name__ == "__main__":

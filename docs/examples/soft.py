@@ -1,6 +1,8 @@
 """Soft Diffusion with three corruptions: blur, a growing mask and block averages. Trains each for seconds on the digits.
 
-python docs/examples/soft.py [FOLDER]        (writes schedule.png and samples.png; default out/soft)
+    python docs/examples/soft.py [FOLDER] [STEPS]    draws soft_schedule.png and soft_samples.png, by default in out/examples
+
+Needs the extra for training: pip install "softdiff-ext[train]".
 """
 
 from __future__ import annotations
@@ -18,14 +20,13 @@ import torch
 from torch import Tensor
 
 import softdiff_ext as sd
-from softdiff_ext.training.config import NetworkOptions
 from softdiff_ext.training.data import load_images
-from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.network import build_network
+from softdiff_ext.training.options import NetworkOptions
 from softdiff_ext.wasserstein import coupled_distances
 
 STEPS = int(sys.argv[2]) if len(sys.argv) > 2 else 180
-BATCH = 64
+BATCH = 32
 
 # The loss weighs what a corruption has wiped out by weight_floor squared. A mask wipes out all or nothing of a pixel, so its
 # network learns what to fill in by the floor alone: it is higher there than for the blur.
@@ -41,14 +42,15 @@ def train(process: sd.SoftDiffusion, images: Tensor) -> torch.nn.Module:
     torch.manual_seed(0)
     process.fit(images)
     network = build_network(NetworkOptions(channels=(32, 64), blocks=1, attention=()), (1, 8, 8))
-    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3, betas=(0.9, 0.99))
     draws = torch.Generator().manual_seed(0)
     for step in range(STEPS):
         batch = images[torch.randint(len(images), (BATCH,), generator=draws)]
         loss, _ = process.loss(network, batch, draws)
-        optimiser.param_groups[0]["lr"] = 2e-3 * (1 - step / STEPS)
+        optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, (step + 1) / 20) * (1 - step / STEPS)
         optimiser.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
     return network.eval()
 
@@ -72,16 +74,28 @@ def schedule_figure(process: sd.SoftDiffusion, images: Tensor, path: Path) -> No
     plt.close(figure)
 
 
+def rows_figure(rows: dict[str, Tensor], path: Path) -> None:
+    """Sixteen images a row, [16, 1, 8, 8], under each other with their names."""
+    figure, axes = plt.subplots(len(rows), 1, figsize=(9, 0.62 * len(rows)), layout="constrained")
+    for axis, (title, images) in zip(axes, rows.items(), strict=True):
+        tiles = torch.nn.functional.pad(images[:, 0].clamp(-1, 1), (1, 1, 1, 1))  # a grey frame around each
+        axis.imshow(tiles.permute(1, 0, 2).reshape(10, 160), cmap="gray", vmin=-1, vmax=1)
+        axis.set(xticks=[], yticks=[])
+        axis.set_ylabel(title, rotation=0, ha="right", va="center")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     images = load_images("digits")[0].floats()
-    rows = []
+    rows = {}
     for name, process in PROCESSES.items():
         begun = time.perf_counter()
         network = train(process, images)
-        rows.append(process.sample(network, (16, 1, 8, 8), 50, sd.Momentum(), torch.Generator().manual_seed(1)))
+        rows[name] = process.sample(network, (16, 1, 8, 8), 50, sd.Momentum(), torch.Generator().manual_seed(1))
         print(f"{name}: {len(process.nodes)} levels, trained and sampled in {time.perf_counter() - begun:.1f} s")
-    save_png(folder / "soft_samples.png", image_sheet(torch.cat(rows), columns=16))
+    rows_figure(rows, folder / "soft_samples.png")
     schedule_figure(PROCESSES["blur"], images, folder / "soft_schedule.png")
 
 

@@ -121,7 +121,8 @@ class Process(nn.Module):
         Args:
             model: network as for `loss`, in evaluation mode; called once a step.
             shape: [B, C, H, W] of the images.
-            steps: number of equal steps in t, or the times themselves, falling strictly from 1 to 0 (`quadratic_times`, ...).
+            steps: number of equal steps in t, or the times themselves, falling strictly from 1 to 0 (`quadratic_times`, ...). A
+                network of a process with levels knows those only: there take a divisor of their number, or `level_times`.
             rule: Markov, Momentum, DDIM, Naive or Cold; None is the process's own (`default_rule`).
             generator: source of every draw; the same seed gives the same images.
             callback: called as callback(index, z_t, x_hat) after each evaluation of the network.
@@ -140,7 +141,7 @@ class Process(nn.Module):
         self.check_rule(rule, chosen)
         if start is not None and list(start.shape) != list(shape):
             raise ValueError(f"start: must have the shape asked for, {list(shape)}, got {list(start.shape)}")
-        device = _device_of(model)
+        device = device_of(model)
         z = self.prior(shape, generator=generator, device=device, first=first) if start is None else start.to(device)
         return self.reverse(model, z, chosen, rule, ImageDraws(generator, first) if noise is None else noise, callback)
 
@@ -199,13 +200,16 @@ def check_images(process: Process, images: Tensor) -> None:
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """shape as four ints; raise unless it is [B, C, H, W] with B >= 0 and the rest >= 1."""
+    """shape as four ints; raise TypeError, ValueError unless it is [B, C, H, W] with B >= 0 and the rest >= 1."""
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"shape: must be [B, C, H, W], got {type(shape).__name__}")
     sizes = tuple(int(size) for size in shape)
     if len(sizes) != 4 or sizes[0] < 0 or min(sizes[1:]) < 1:
         raise ValueError(f"shape: must be [B, C, H, W], got {list(shape)}")
     return sizes[0], sizes[1], sizes[2], sizes[3]
 
 
-def _device_of(model: Model) -> torch.device | None:
+def device_of(model: Model) -> torch.device | None:
+    """Device of the first parameter of a network; None for a plain function."""
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return None if parameter is None else parameter.device

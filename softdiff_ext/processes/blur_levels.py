@@ -15,6 +15,7 @@ from softdiff_ext.ops import dct, eigenvalues, idct
 from softdiff_ext.processes.base import Process, as_time, check_images
 from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.sampling import uniform_times
+from softdiff_ext.schedules import as_number, as_pair
 from softdiff_ext.wasserstein import CANDIDATES, w2_levels
 
 SURVIVES = 1e-6
@@ -34,7 +35,7 @@ class BlurLevels(Process):
         sigma_blur: blur std of levels 1 and K in pixels, 0 < first < last (or equal for K = 1).
         sigma: noise std at every t > 0, in the unit of the images, which span [-1, 1].
     Raises:
-        TypeError: levels is not an int.
+        TypeError: levels is not an int, or a number is none.
         ValueError: an argument is out of its range.
     """
 
@@ -52,7 +53,7 @@ class BlurLevels(Process):
             raise TypeError(f"{name}: levels must be an int, got {type(levels).__name__}")
         if levels < 1:
             raise ValueError(f"{name}: levels must be at least 1, got {levels}")
-        least, most = (float(end) for end in sigma_blur)
+        (least, most), sigma = as_pair(name, "sigma_blur", sigma_blur), as_number(name, "sigma", sigma)
         if not (0.0 < least <= most < math.inf) or (least == most and levels > 1):
             raise ValueError(f"{name}: sigma_blur must be finite with 0 < first < last, got {sigma_blur}")
         if not 0.0 <= sigma < math.inf:

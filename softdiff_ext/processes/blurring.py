@@ -10,10 +10,11 @@ from torch import Tensor
 
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import dct, eigenvalues
-from softdiff_ext.processes.blocks import join_blocks, split_blocks
+from softdiff_ext.processes.base import check_shape
+from softdiff_ext.processes.blocks import check_blocks, join_blocks, split_blocks
 from softdiff_ext.processes.vdm import VariationalDiffusion
 from softdiff_ext.rules import Rule
-from softdiff_ext.schedules import Cosine, sin2_blur
+from softdiff_ext.schedules import Cosine, as_number, sin2_blur
 
 
 class BlurringDiffusion(VariationalDiffusion):
@@ -33,6 +34,7 @@ class BlurringDiffusion(VariationalDiffusion):
         block: blur within blocks of this many pixels a side, each in a DCT basis of its own, instead of across the image;
             the sides of the images are multiples of it. The network still sees whole images. None is no blocks.
     Raises:
+        TypeError: a number is none.
         ValueError: an argument is out of its range.
     Source:
         Hoogeboom & Salimans 2023, Blurring Diffusion Models; no official code. Blocks: Teng et al. 2023, Relay Diffusion,
@@ -51,6 +53,15 @@ class BlurringDiffusion(VariationalDiffusion):
         values: int | Sequence[float] | Tensor = 256,
         block: int | None = None,
     ) -> None:
+        sigma_blur_max, floor, logsnr_min, logsnr_max = (
+            as_number("BlurringDiffusion", name, value)
+            for name, value in (
+                ("sigma_blur_max", sigma_blur_max),
+                ("floor", floor),
+                ("logsnr_min", logsnr_min),
+                ("logsnr_max", logsnr_max),
+            )
+        )
         if not (math.isfinite(sigma_blur_max) and sigma_blur_max >= 0.0):
             raise ValueError(f"BlurringDiffusion: sigma_blur_max must be finite and >= 0, got {sigma_blur_max}")
         if not (0.0 <= floor < 1.0) or (floor == 0.0 and prediction == "eps" and sigma_blur_max > 0.0):
@@ -60,6 +71,19 @@ class BlurringDiffusion(VariationalDiffusion):
         super().__init__(Cosine(logsnr_min, logsnr_max), prediction, weighting, steps, values)
         self.sigma_blur_max, self.floor = float(sigma_blur_max), float(floor)
         self.block = block if sigma_blur_max > 0.0 else None
+
+    def prior(
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """Start images: N(0, I); their sides must be multiples of the block."""
+        _, _, height, width = check_shape(shape)
+        if self.block is not None:
+            check_blocks(height, width, self.block)
+        return super().prior(shape, generator, device, first)
 
     def estimate(self, z_t: Tensor, output: Tensor, t: float | Tensor) -> Tensor:
         """Clean images that the network's output tells of."""

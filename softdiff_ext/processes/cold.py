@@ -15,6 +15,7 @@ from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.processes.mixture import fit_mixture
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Cold
+from softdiff_ext.schedules import as_number
 
 PRIORS = ("mixture", "images")
 
@@ -62,7 +63,7 @@ class ColdDiffusion(BlurLevels):
             raise ValueError(f"ColdDiffusion: prior must be one of {PRIORS}, got {prior!r}")
         if isinstance(components, bool) or not isinstance(components, int) or components < 1:
             raise ValueError(f"ColdDiffusion: components must be an int >= 1, got {components!r}")
-        if not 0.0 <= start_noise < math.inf:
+        if not 0.0 <= as_number("ColdDiffusion", "start_noise", start_noise) < math.inf:
             raise ValueError(f"ColdDiffusion: start_noise must be finite and >= 0, got {start_noise}")
         self.start, self.components, self.start_noise = prior, components, float(start_noise)
         for name, ndim in (("weights", 1), ("means", 2), ("factors", 3)):  # of the mixture: [M], [M, C], [M, C, C]

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from softdiff_ext.likelihood import BitsPerDimension, check_on_grid, pixel_values, to_bits
 from softdiff_ext.ops import dct, dct_blur, diffuse, eigenvalues, spectral_filter
-from softdiff_ext.processes.base import as_time, check_shape
+from softdiff_ext.processes.base import as_time, check_shape, device_of
 from softdiff_ext.processes.blur_levels import BlurLevels
 from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.processes.ihdm_presets import PRESETS
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Naive, Rule
+from softdiff_ext.schedules import as_number
 
 
 class InverseHeatDissipation(BlurLevels):
@@ -61,7 +62,7 @@ class InverseHeatDissipation(BlurLevels):
     ) -> None:
         super().__init__(levels, sigma_blur, sigma)
         for name, value in (("sigma", sigma), ("delta", delta)):
-            if not 0.0 < value < math.inf:
+            if not 0.0 < as_number("InverseHeatDissipation", name, value) < math.inf:
                 raise ValueError(f"InverseHeatDissipation: {name} must be finite and > 0, got {value}")
         if reduction not in self.REDUCTIONS:
             raise ValueError(f"InverseHeatDissipation: reduction must be one of {self.REDUCTIONS}, got {reduction!r}")
@@ -249,9 +250,7 @@ class InverseHeatDissipation(BlurLevels):
             Rissanen et al. 2022, section on interpolation, as their code does it: cos(a) n_1 + sin(a) n_2, a from 0 to pi / 2.
         """
         count, *image = check_shape(shape)
-        parameters = getattr(model, "parameters", None)
-        device = next((parameter.device for parameter in parameters()), None) if parameters is not None else None
-        ends = self.prior((2, *image), generator, device)
+        ends = self.prior((2, *image), generator, device_of(model))
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float64, device=ends.device).reshape(-1, 1, 1, 1)
         # float64: cos(pi / 2) is then below float32's rounding, and the last image has the second sample's noise alone
         draws, cos, sin = ImageDraws(generator), torch.cos(share * (math.pi / 2)), torch.sin(share * (math.pi / 2))

@@ -19,7 +19,7 @@ from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Momentum, Rule
 from softdiff_ext.sampling import check_rule
-from softdiff_ext.schedules import geometric, interpolate
+from softdiff_ext.schedules import as_number, as_pair, geometric, interpolate
 from softdiff_ext.wasserstein import w2_levels, w2_strengths
 
 SIGMA_BLUR = (0.01, 23.0)
@@ -53,7 +53,7 @@ class SoftDiffusion(Process):
         weight_floor: share of C_t that is replaced by the identity in the loss, in [0, 1). 0 is the published loss, which
             learns nothing about what the corruption has wiped out, though the next, weaker level shows what the network says.
     Raises:
-        TypeError: corruption is not a Corruption.
+        TypeError: corruption is not a Corruption, or a number is none.
         ValueError: an argument is out of its range, or sigma_blur is given beside a corruption.
     Source:
         Daras et al. 2023, Soft Diffusion: Score Matching for General Corruptions; no official code.
@@ -74,11 +74,12 @@ class SoftDiffusion(Process):
         weight_floor: float = 0.0,
     ) -> None:
         super().__init__()
+        sigma_blur, sigma = as_pair("SoftDiffusion", "sigma_blur", sigma_blur), as_pair("SoftDiffusion", "sigma", sigma)
         if corruption is None:
             if not (0.0 < sigma_blur[0] < sigma_blur[1] < math.inf):
                 raise ValueError(f"SoftDiffusion: sigma_blur must be finite with 0 < first < last, got {sigma_blur}")
-            corruption = SpectralBlur((float(sigma_blur[0]), float(sigma_blur[1])))
-        elif tuple(sigma_blur) != SIGMA_BLUR:
+            corruption = SpectralBlur(sigma_blur)
+        elif sigma_blur != SIGMA_BLUR:
             raise ValueError(f"SoftDiffusion: give sigma_blur or a corruption, got {sigma_blur} and {corruption!r}")
         if missing := [name for name in ("apply", "adjoint", "candidates") if not hasattr(corruption, name)]:
             raise TypeError(
@@ -87,10 +88,10 @@ class SoftDiffusion(Process):
             )
         if not (0.0 < sigma[0] <= sigma[1] < math.inf):
             raise ValueError(f"SoftDiffusion: sigma must be finite with 0 < first <= last, got {sigma}")
-        if not 0.0 <= weight_floor < 1.0:
+        if not 0.0 <= as_number("SoftDiffusion", "weight_floor", weight_floor) < 1.0:
             raise ValueError(f"SoftDiffusion: weight_floor must be in [0, 1), got {weight_floor}")
         self.corruption, self.weight_floor = corruption, float(weight_floor)
-        self.sigma = (float(sigma[0]), float(sigma[1]))
+        self.sigma = sigma
         self.register_buffer("nodes", torch.empty(0, dtype=torch.float64))  # strengths (blur: pixels), equally spaced in t
         self.register_buffer("kept", torch.empty(0, 0, dtype=torch.bool))  # [H, W], the coefficients that survive the blur
         self.register_buffer("coefficients", torch.empty(0, 0, 0))  # [N, C, kept.sum()], of the blurred training images

@@ -12,6 +12,7 @@ from softdiff_ext.learned_schedules import LearnedSchedule
 from softdiff_ext.levels import Level
 from softdiff_ext.likelihood import BitsPerDimension, pixel_values, to_bits
 from softdiff_ext.ops import diffuse
+from softdiff_ext.ops.checks import check_images
 from softdiff_ext.processes.base import Process, as_time, check_shape
 from softdiff_ext.processes.draws import ImageDraws, standard_normal, stratified_times
 from softdiff_ext.processes.network import Model, call_network
@@ -103,6 +104,7 @@ class VariationalDiffusion(Process):
         the interior of a learned schedule gets the gradient of the mean of the squared diffusion terms of the images (in
         bits^2) instead: the bound does not depend on the interior, its variance does. A single backward pass gives all of it.
         """
+        check_images(f"{type(self).__name__}.loss", "x", x)
         t = stratified_times(x.shape[0], generator, x.device)
         t = t if self.steps is None else (torch.floor(t * self.steps) + 1.0) / self.steps
         eps = standard_normal(x.shape, generator, x.device, x.dtype)
