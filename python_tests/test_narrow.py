@@ -1,4 +1,4 @@
-"""Planes narrower than a vector, which the kernels pack several to a vector: groups that are not full, samples that change inside
+"""Planes narrower than a vector, which the kernels pack several to a vector: groups that are not full, samples that change in
 a group, levels with and without a floor side by side."""
 
 from __future__ import annotations
