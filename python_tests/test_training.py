@@ -26,7 +26,7 @@ from softdiff_ext.training.config import TrainConfig, config_from_dict, load_con
 from softdiff_ext.training.figures import image_sheet
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.network import build_network
-from softdiff_ext.training.options import PROCESSES, BlurringOptions, NetworkOptions, SoftOptions, VdmOptions
+from softdiff_ext.training.options import PROCESSES, BlurringOptions, ColdOptions, NetworkOptions, SoftOptions, VdmOptions
 from softdiff_ext.training.randomness import stream_seed
 from softdiff_ext.training.runs import load_run
 from softdiff_ext.training.sampling import sample_run
@@ -284,6 +284,18 @@ def test_every_process_trains_by_name_and_draws_any_part_of_a_run(tmp_path: Path
     sheet, array = sample_run(tmp_path / "run", 3, 4, quadratic=True)
     assert sheet.stat().st_size > 100
     assert np.isfinite(np.load(array)).all()
+
+
+def test_the_command_line_samples_by_the_levels_that_were_trained(tmp_path: Path) -> None:
+    options = ColdOptions(levels=3, sigma_blur=(0.3, 3.0))
+    train(replace(TINY, process="cold", soft=SoftOptions(), cold=options, steps=2), tmp_path / "run")
+    by_levels, more = (np.load(sample_run(tmp_path / "run", 2, n, out=tmp_path / f"{n}")[1]) for n in (3, 50))
+    assert np.array_equal(by_levels, more)
+    process, network = load_run(tmp_path / "run")
+    network.register_forward_pre_hook(lambda _, inputs: times.append(float(inputs[1][0])))
+    times: list[float] = []
+    process.sample(network, (1, 1, 8, 8), process.level_times(50))
+    assert times == pytest.approx([1000.0, 1000 * 2 / 3, 1000 / 3], rel=1e-6)
 
 
 def test_a_learned_schedule_learns_and_resumes(tmp_path: Path) -> None:

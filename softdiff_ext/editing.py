@@ -11,7 +11,6 @@ from torch import Tensor
 from softdiff_ext.ops.checks import check_images
 from softdiff_ext.processes import ImageDraws, Process, SoftDiffusion
 from softdiff_ext.processes.base import as_time
-from softdiff_ext.processes.blur_levels import BlurLevels
 from softdiff_ext.rules import Rule
 from softdiff_ext.sampling import Noise, reverse, times
 
@@ -152,9 +151,7 @@ def _scale_and_sigma(process: Process, t: float) -> tuple[float, float]:
 
 
 def _times(process: Process, steps: int | Sequence[float], start: float) -> list[float]:
-    return (
-        process.level_times(steps, start) if isinstance(process, BlurLevels) and isinstance(steps, int) else times(steps, start)
-    )
+    return process.level_times(steps, start) if isinstance(steps, int) else times(steps, start)
 
 
 def _starting_time(process: Process, t: float | None, sigma_blur: float | None, strength: float | None) -> float:

@@ -13,7 +13,7 @@ from softdiff_ext.ops import diffuse, step
 from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.processes.network import Model, call_network
 from softdiff_ext.rules import Markov, Rule
-from softdiff_ext.sampling import Callback, Noise, check_rule, clean_estimate, reverse, times
+from softdiff_ext.sampling import Callback, Noise, check_rule, clean_estimate, reverse, times, uniform_times
 
 
 class Process(nn.Module):
@@ -97,6 +97,10 @@ class Process(nn.Module):
         """Clean estimate x_hat [B, C, H, W] of images z_t at time t, a float or [B]."""
         time = as_time(t, z_t.device).expand(z_t.shape[0])
         return self.estimate(z_t, self.output(model, z_t, time), time)
+
+    def level_times(self, steps: int, start: float = 1.0) -> list[float]:
+        """`steps` equal steps from `start` to 0; by the levels that the network was trained at, where there are such."""
+        return uniform_times(steps, start)
 
     def check_rule(self, rule: Rule, chosen: Sequence[float]) -> None:
         """Raise where `rule` does not fit the levels at the falling times `chosen`: TypeError, ValueError with the reason."""

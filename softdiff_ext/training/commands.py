@@ -68,7 +68,7 @@ def run_sample(arguments: Sequence[str]) -> int:
         Args:
             run: Run folder.
             count: Number of images.
-            steps: Sampler steps.
+            steps: Sampler steps; a process with levels takes at most as many as these.
             rule: Sampler; default is that of the process.
             times: Equal steps in time, or steps that shrink towards the image.
             seed: Names the random numbers.

@@ -49,7 +49,7 @@ class Record:
         device = next(model.parameters()).device
         shape = (config.sample_count, *held_out.shape)
         draws = generator(device, config.seed, "samples")
-        sheet = image_sheet(process.sample(model, shape, config.sample_steps, generator=draws))
+        sheet = image_sheet(process.sample(model, shape, process.level_times(config.sample_steps), generator=draws))
         save_png(self.run / "samples" / f"step-{step:08d}.png", sheet)
         self.writer.add_image("samples", sheet, step)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from softdiff_ext.rules import DDIM, Cold, Markov, Momentum, Naive, Rule
-from softdiff_ext.sampling import quadratic_times, uniform_times
+from softdiff_ext.sampling import quadratic_times
 from softdiff_ext.training.checkpoints import last_checkpoint, load_checkpoint
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.files import write_file
@@ -44,7 +44,8 @@ def sample_run(
 
     Args:
         run: folder of a training run.
-        count, steps, seed: number of images, sampler steps, and the name of the random numbers.
+        count, steps, seed: number of images, sampler steps (of a process with levels at most as many as these), and the name
+            of the random numbers.
         rule: the sampler; None: that of the process.
         out: the files without suffix; None: run/samples/step-XXXXXXXX-seed-SEED.
         overwrite: replace files that exist.
@@ -70,7 +71,7 @@ def sample_run(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shape = load_checkpoint(path, ()).shape
     process, network = load_run(run, device)
-    chosen = quadratic_times(steps) if quadratic else uniform_times(steps)
+    chosen = quadratic_times(steps) if quadratic else process.level_times(steps)
     parts = []
     for first in range(0, count, _BATCH):
         part = (min(_BATCH, count - first), *shape)
