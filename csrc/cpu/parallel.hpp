@@ -10,6 +10,7 @@
 #include <new>
 
 #include "../core/config.hpp"
+#include "flush.hpp"
 #include "scratch.hpp"
 
 namespace softdiff {
@@ -30,6 +31,7 @@ void for_each_range(std::int64_t count, std::int64_t work, int threads, std::siz
             return;
         }
         Arena arena(block);
+        const FlushSubnormals flush;
         body(arena, count * thread / team, count * (thread + 1) / team);
         release_scratch();
     };
