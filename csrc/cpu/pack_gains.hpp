@@ -35,8 +35,8 @@ class PackGains {
         ready_ = true;
         StepConstants<V> constants{};
         std::int64_t previous = -1;
-        for (int lane = 0; lane < L; ++lane) {
-            const std::int64_t sample = one_level ? 0 : (first + std::min(lane, planes - 1)) / task_.channels;
+        for (int lane = 0; lane < planes; ++lane) {  // what lanes beyond hold does not matter
+            const std::int64_t sample = one_level ? 0 : (first + lane) / task_.channels;
             if (sample == previous) {
                 repeat_lane(lane, constants);
             } else if (task_.kind == GainKind::kLevel) {
@@ -153,8 +153,8 @@ class PackGains {
         for (int i = 0; i < kTerms; ++i) {
             if (!map[i]) continue;
             const std::int64_t* stride = task_.map[i].stride;
-            for (int lane = 0; lane < L; ++lane) {
-                const std::int64_t plane = first + std::min(lane, planes - 1);
+            for (int lane = 0; lane < planes; ++lane) {
+                const std::int64_t plane = first + lane;
                 const T* from = plane_of<T>(task_.map[i], plane / task_.channels, plane % task_.channels);
                 for (int h = 0; h < pack_.H; ++h) {
                     const T* row = from + pack_.columns.plan.frequency[h] * stride[2];
