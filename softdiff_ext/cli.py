@@ -58,14 +58,14 @@ def info(arguments: Sequence[str]) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """Train a network, or continue a run."""
-    from softdiff_ext.training.commands import run_train
+    from softdiff_ext.commands.train import run_train
 
     return run_train(arguments)
 
 
 def sample(arguments: Sequence[str]) -> int:
     """Draw images from the last checkpoint of a run."""
-    from softdiff_ext.training.commands import run_sample
+    from softdiff_ext.commands.sample import run_sample
 
     return run_sample(arguments)
 

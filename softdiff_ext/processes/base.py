@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class Process(nn.Module):
 
     default_rule: Rule = Markov()
     """The rule that `sample` uses where none is given."""
+
+    FITTED: ClassVar[tuple[str, ...]] = ()
+    """Buffers that fit() fills; the run that is loaded says how large they are."""
 
     def level(self, t: float | Tensor) -> Level:
         """Corruption at time t, a float or [B] in [0, 1]; float64 fields, 0-d for a float."""
@@ -175,6 +179,13 @@ class Process(nn.Module):
             return self.advance(z_t, output, s, t, rule, fresh)
 
         return reverse(predict, advance, self.estimate, z, chosen, callback)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        for name in self.FITTED:  # take the sizes of the run that is loaded: those of an unfitted process are zero
+            if f"{prefix}{name}" in state_dict:
+                current, loaded = getattr(self, name), state_dict[f"{prefix}{name}"]
+                setattr(self, name, torch.empty(loaded.shape, dtype=current.dtype, device=current.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def as_time(t: float | Tensor, device: torch.device | None = None) -> Tensor:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from softdiff_ext.levels import Level
-from softdiff_ext.ops import dct, eigenvalues, idct
+from softdiff_ext.ops import eigenvalues
 from softdiff_ext.processes.base import Process, as_time, check_images
 from softdiff_ext.processes.draws import ImageDraws, stratified_times
+from softdiff_ext.processes.spectra import images_of, spectra_of
 from softdiff_ext.sampling import uniform_times
 from softdiff_ext.schedules import as_number, as_pair
 from softdiff_ext.wasserstein import CANDIDATES, w2_levels
-
-SURVIVES = 1e-6
-"""Gain at the last level below which a coefficient of a training image is not kept: far below any noise that is used."""
-
-CHUNK = 1024
-"""Images that are transformed in float64 at a time."""
 
 
 class BlurLevels(Process):
@@ -40,8 +34,6 @@ class BlurLevels(Process):
     """
 
     FITTED: ClassVar[tuple[str, ...]] = ("kept", "coefficients", "power")
-    """Buffers that fit() fills; the run that is loaded says how large they are."""
-
     kept: Tensor
     coefficients: Tensor
     power: Tensor
@@ -84,21 +76,8 @@ class BlurLevels(Process):
     def fit(self, images: Tensor) -> None:
         """Keep of images [N, C, H, W] in [-1, 1] the DCT coefficients that survive the last level, and the power spectrum."""
         check_images(self, images)
-        lam = eigenvalues(images.shape[-2:]).cpu()
-        gain = torch.exp(-lam * self.sigma_blur[1] ** 2 / 2)
-        kept = gain > SURVIVES
-        parts = [(dct(chunk.double()) * gain)[..., kept].float() for chunk in torch.split(images.detach().cpu(), CHUNK)]
         device = self.kept.device
-        self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
-        self.fit_power(images)
-
-    @torch.no_grad()
-    def fit_power(self, images: Tensor) -> None:
-        """Keep the power spectrum of images [N, C, H, W]: the mean of u^2 over images and channels."""
-        power = torch.zeros(images.shape[-2:], dtype=torch.float64)
-        for chunk in torch.split(images.detach().cpu(), CHUNK):
-            power += (dct(chunk.double()) ** 2).sum(dim=(0, 1)) / (images.shape[0] * images.shape[1])
-        self.power = power.to(self.power.device)
+        self.kept, self.coefficients, self.power = (x.to(device) for x in spectra_of(images, self.sigma_blur[1]))
 
     def level_times(self, steps: int, start: float = 1.0) -> list[float]:
         """Times of a run from `start` to 0 by levels that the network was trained at, as evenly spaced as these allow.
@@ -154,13 +133,5 @@ class BlurLevels(Process):
     def blurred_images(self, count: int, draws: ImageDraws, device: torch.device | str | None) -> Tensor:
         """`count` randomly chosen training images at the blur of the last level, float32."""
         own = self.coefficients.device
-        u = torch.zeros(count, self.coefficients.shape[1], *self.kept.shape, device=own)
-        u[..., self.kept] = self.coefficients[draws.choices(len(self.coefficients), count).to(own)]
-        return idct(u).to(own if device is None else device)
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        for name in self.FITTED:  # take the sizes of the run that is loaded: those of an unfitted process are zero
-            if f"{prefix}{name}" in state_dict:
-                current, loaded = getattr(self, name), state_dict[f"{prefix}{name}"]
-                setattr(self, name, torch.empty(loaded.shape, dtype=current.dtype, device=current.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        chosen = draws.choices(len(self.coefficients), count).to(own)
+        return images_of(self.coefficients[chosen], self.kept).to(own if device is None else device)

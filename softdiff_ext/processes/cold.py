@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from softdiff_ext.processes.blur_levels import BlurLevels
 from softdiff_ext.processes.draws import ImageDraws
 from softdiff_ext.processes.mixture import fit_mixture
 from softdiff_ext.processes.network import Model
+from softdiff_ext.processes.spectra import spectra_of
 from softdiff_ext.rules import Cold
 from softdiff_ext.schedules import as_number
 
@@ -45,7 +47,7 @@ class ColdDiffusion(BlurLevels):
 
     prediction = "x"
     default_rule = Cold()
-    FITTED = (*BlurLevels.FITTED, "weights", "means", "factors")
+    FITTED: ClassVar[tuple[str, ...]] = (*BlurLevels.FITTED, "weights", "means", "factors")
     weights: Tensor
     means: Tensor
     factors: Tensor
@@ -76,8 +78,8 @@ class ColdDiffusion(BlurLevels):
             super().fit(images)
             return
         check_images(self, images)
-        self.fit_power(images)
         device = self.weights.device
+        self.power = spectra_of(images, self.sigma_blur[1])[2].to(device)
         fitted = fit_mixture(images.detach().cpu().double().mean(dim=(2, 3)), self.components)
         self.weights, self.means, self.factors = (value.to(device) for value in fitted)
 

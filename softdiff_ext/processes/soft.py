@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +12,11 @@ from torch import Tensor
 from softdiff_ext.corruptions import Corruption, SpectralBlur
 from softdiff_ext.levels import Level
 from softdiff_ext.linear import LinearLevel, check_linear_rule, linear_diffuse, linear_score_loss, linear_step
-from softdiff_ext.ops import dct, diffuse, eigenvalues, idct, soft_score_loss
+from softdiff_ext.ops import diffuse, eigenvalues, soft_score_loss
 from softdiff_ext.processes.base import Process, as_time, check_images, check_shape
 from softdiff_ext.processes.draws import ImageDraws, stratified_times
 from softdiff_ext.processes.network import Model
+from softdiff_ext.processes.spectra import CHUNK, images_of, spectra_of
 from softdiff_ext.rules import Momentum, Rule
 from softdiff_ext.sampling import check_rule
 from softdiff_ext.schedules import as_number, as_pair, geometric, interpolate
@@ -28,13 +28,8 @@ SIGMA_BLUR = (0.01, 23.0)
 SIGMA_REACHED = 0.25
 """Time at which the noise reaches its maximum (figure 6 of the paper, as the one public port reads it)."""
 
-SURVIVES = 1e-6
-"""Gain at t = 1 below which a coefficient of a training image is not kept for the prior: far below the noise."""
-
 START_BYTES = 2**26
 """Corrupted training images kept for the prior of other corruptions than the blur; they are in each checkpoint."""
-
-FITTED = ("nodes", "kept", "coefficients", "starts")
 
 
 class SoftDiffusion(Process):
@@ -61,6 +56,7 @@ class SoftDiffusion(Process):
 
     prediction = "x"  # output() adds x_t to the residual that the network gives
     default_rule = Momentum()
+    FITTED = ("nodes", "kept", "coefficients", "starts")
     nodes: Tensor
     kept: Tensor
     coefficients: Tensor
@@ -132,22 +128,17 @@ class SoftDiffusion(Process):
             return
         nodes = torch.from_numpy(w2_strengths(self.corruption, clean))
         used = clean[:: math.ceil(4 * clean.numel() / START_BYTES)].float()
-        parts = [LinearLevel(self.corruption, nodes[-1]).apply(part) for part in torch.split(used, 1024)]
+        parts = [LinearLevel(self.corruption, nodes[-1]).apply(part) for part in torch.split(used, CHUNK)]
         starts = torch.cat(parts)
         if torch.equal(starts, starts[:1].expand_as(starts)):
             starts = starts[:1]
         self.nodes, self.starts = nodes.to(device), starts.clone().to(device)
 
     def _fit_blur(self, blur: SpectralBlur, images: Tensor, device: torch.device) -> None:
-        lam = eigenvalues((images.shape[-2], images.shape[-1])).cpu()
-        gain = torch.exp(-lam * blur.sigma_blur[1] ** 2 / 2)
-        kept, power, parts = gain > SURVIVES, torch.zeros_like(lam), []
-        for chunk in torch.split(images, 1024):
-            u = dct(chunk.double())
-            power += (u**2).sum(dim=(0, 1)) / len(images)
-            parts.append((u * gain)[..., kept].float())
+        kept, coefficients, power = spectra_of(images, blur.sigma_blur[1])
+        lam = eigenvalues(images.shape[-2:]).cpu()
         self.nodes = torch.from_numpy(w2_levels(power.numpy(), lam.numpy(), blur.sigma_blur)).to(device)
-        self.kept, self.coefficients = kept.to(device), torch.cat(parts).to(device)
+        self.kept, self.coefficients = kept.to(device), coefficients.to(device)
 
     def prior(
         self,
@@ -165,12 +156,7 @@ class SoftDiffusion(Process):
             raise ValueError(f"shape: SoftDiffusion was fitted on images {fitted}, got {sizes}")
         own, draws = self.nodes.device, ImageDraws(generator, first)
         chosen = draws.choices(len(self.coefficients) if blur else len(self.starts), batch).to(own)
-        if blur:
-            u = torch.zeros(batch, *sizes, device=own)
-            u[..., self.kept] = self.coefficients[chosen]
-            corrupted = idct(u)
-        else:
-            corrupted = self.starts[chosen]
+        corrupted = images_of(self.coefficients[chosen], self.kept) if blur else self.starts[chosen]
         corrupted = corrupted.to(own if device is None else device)
         return corrupted + self.sigma[1] * draws.normal(corrupted.shape, draw=1, device=corrupted.device)
 
@@ -232,10 +218,3 @@ class SoftDiffusion(Process):
     def _check_fitted(self) -> None:
         if self.nodes.numel() == 0:
             raise RuntimeError("SoftDiffusion: call fit(images) first; its schedule and its prior come from the data")
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        for name in FITTED:  # take the sizes of the run that is loaded: those of an unfitted process are zero
-            if f"{prefix}{name}" in state_dict:
-                current, loaded = getattr(self, name), state_dict[f"{prefix}{name}"]
-                setattr(self, name, torch.empty(loaded.shape, dtype=current.dtype, device=current.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,5 +1,5 @@
 """Planes narrower than a vector, which the kernels pack several to a vector: groups that are not full, samples that change in
-a group, levels with and without a floor side by side."""
+a group, levels with and without a floor side by side. And wide planes, which share all of that but the packing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from .helpers import randn
 
 # planes: under, at and over one and two groups of 16, 8 and 4; planes below and above one vector of pixels
 SHAPES = [(5, 3, 8, 8), (17, 1, 4, 4), (2, 9, 3, 13), (33, 1, 1, 1), (4, 5, 40, 7), (1, 1, 8, 8), (3, 2, 37, 2), (16, 1, 2, 15)]
+# and not narrow: sides whose plans leave the frequencies in an order of their own, along rows, columns and both
+SHAPES += [(2, 2, 64, 20), (3, 1, 20, 64), (2, 1, 96, 72)]
+# the squares with code of their own
+SHAPES += [(3, 2, 16, 16), (2, 2, 28, 28), (3, 2, 32, 32)]
 BOUNDS = {torch.float64: 1e-13, torch.float32: 2e-6}  # of step: gains of differences, summed over three terms
 RULES: list[Rule] = [sd.Markov(), sd.Momentum(), sd.DDIM(), sd.DDIM(eta=0.5), sd.Naive(), sd.Cold()]
 
