@@ -43,7 +43,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
 
     Args:
         config: all options.
-        run: its folder, empty or not there; config.yaml, checkpoints/, samples/ and tensorboard/ are written into it.
+        run: its folder, empty or not there; config.yaml, log.jsonl, checkpoints/, samples/ and tensorboard/ are written into it.
         resume: continue from the last checkpoint in `run`; the saved options must be those of `config`, but for `steps`.
 
     Returns:
@@ -82,7 +82,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     losses: list[Tensor] = []
     with (
         TrainingProgress(start, config.steps, config.batch_size * world, accelerator.is_main_process) as progress,
-        Record(run, start, accelerator.is_main_process) as record,
+        Record(run, start, config.batch_size * world, accelerator.is_main_process) as record,
         stop_request() as stop,
     ):
         done = start

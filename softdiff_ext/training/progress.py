@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+import psutil
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -21,8 +23,15 @@ class _ImagesPerSecond(ProgressColumn):
         return Text(f"{(task.speed or 0.0) * self.images_per_step:,.0f} images/s", style="progress.data.speed")
 
 
+def memory() -> str:
+    """Memory in use: the largest of this process's tensors so far on a GPU, or all of this process where there is none."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of GPU"
+    return f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB"
+
+
 class TrainingProgress:
-    """Shows step, loss, images/s and the time left, on standard error.
+    """Shows step, loss, images/s, the time left and the memory in use, on standard error.
 
     Args:
         start, steps: steps done before and in all.
@@ -42,11 +51,12 @@ class TrainingProgress:
             _ImagesPerSecond(images_per_step),
             TimeRemainingColumn(),
             TextColumn("left"),
+            TextColumn("{task.fields[memory]}"),
             console=self.console,
             expand=True,
             disable=not (visible and self.console.is_terminal),
         )
-        self.task = self.bar.add_task("training", total=steps, completed=start, loss="-")
+        self.task = self.bar.add_task("training", total=steps, completed=start, loss="-", memory="")
 
     def __enter__(self) -> TrainingProgress:
         self.bar.start()
@@ -61,14 +71,15 @@ class TrainingProgress:
 
     def loss(self, step: int, loss: float) -> None:
         """The mean loss since the last call, after `step` steps."""
-        self.bar.update(self.task, loss=f"{loss:.4g}")
+        used = memory()
+        self.bar.update(self.task, loss=f"{loss:.4g}", memory=used)
         now = time.monotonic()
         if self.console.is_terminal or (now - self.last_line < _SECONDS_BETWEEN_LINES and step < self.steps):
             return
         self.last_line = now
         speed = (step - self.start) / max(now - self.begun, 1e-9)
         left = time.strftime("%H:%M:%S", time.gmtime((self.steps - step) / speed))
-        line = f"step {step}/{self.steps}  loss {loss:.4g}  {speed * self.images_per_step:,.0f} images/s  {left} left"
+        line = f"step {step}/{self.steps}  loss {loss:.4g}  {speed * self.images_per_step:,.0f} images/s  {left} left  {used}"
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def say(self, message: str) -> None:

@@ -1,7 +1,8 @@
-"""What a run leaves for people to look at: TensorBoard curves and sheets of samples."""
+"""What a run leaves for people to look at: a log of its numbers, TensorBoard curves and sheets of samples."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -13,29 +14,45 @@ from softdiff_ext.processes import Process
 from softdiff_ext.training.config import TrainConfig
 from softdiff_ext.training.data import Images
 from softdiff_ext.training.figures import image_sheet, save_png
+from softdiff_ext.training.log import StepLog
 from softdiff_ext.training.randomness import generator, permutation
 
 HELD_OUT_IMAGES = 512  # a held-out loss from more would cost more than the steps between two sheets
 
 
 class Record:
-    """Writes run/tensorboard and run/samples; does nothing where `writes` is False (all processes but the first)."""
+    """Writes run/log.jsonl, run/tensorboard and run/samples; does nothing where `writes` is False.
 
-    def __init__(self, run: Path, start: int, writes: bool) -> None:
-        self.run = run
+    Args:
+        run: folder of the run.
+        start: steps done before.
+        images_per_step: over all processes.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(self, run: Path, start: int, images_per_step: int, writes: bool) -> None:
+        self.run, self.images_per_step = run, images_per_step
+        self.log = StepLog(run, start) if writes else None
         self.writer = SummaryWriter(run / "tensorboard", purge_step=start + 1) if writes else None
+        self.step, self.since = start, time.monotonic()
 
     def __enter__(self) -> Record:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.writer:
+        if self.writer and self.log:
             self.writer.close()
+            self.log.close()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One point of each curve of the group "train"."""
-        if self.writer:
-            for name, value in values.items():
+        """One point of each curve of the group "train", and the images/s of the steps since the last call."""
+        now = time.monotonic()
+        speed = (step - self.step) * self.images_per_step / max(now - self.since, 1e-9)
+        self.step, self.since = step, now
+        if self.writer and self.log:
+            points = {**values, "images_per_second": speed}
+            self.log.add(step, points)
+            for name, value in points.items():
                 self.writer.add_scalar(f"train/{name}", value, step)
 
     @torch.no_grad()
@@ -44,8 +61,9 @@ class Record:
 
         Both always use the same random numbers, so that what changes from one to the next is the network alone.
         """
-        if not self.writer:
+        if not (self.writer and self.log):
             return
+        begun = time.monotonic()
         device = next(model.parameters()).device
         shape = (config.sample_count, *held_out.shape)
         draws = generator(device, config.seed, "samples")
@@ -56,3 +74,5 @@ class Record:
         batch = held_out.floats(permutation(len(held_out), "held-out")[:HELD_OUT_IMAGES]).to(device)
         loss, _ = process.loss(model, batch, generator=generator(device, config.seed, "held-out"))
         self.writer.add_scalar("held_out/loss", float(loss), step)
+        self.log.add(step, {"held_out_loss": float(loss)})
+        self.since += time.monotonic() - begun  # the speed is that of training
