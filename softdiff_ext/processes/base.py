@@ -62,13 +62,21 @@ class Process(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no likelihood, so it has no elbo")
 
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is told at times t: the times themselves, or how far a learned schedule has come."""
+        return t
+
     def output(self, model: Model, z_t: Tensor, t: Tensor) -> Tensor:
         """The network's answer in the form that `prediction` names."""
-        return call_network(model, z_t, t)
+        return call_network(model, z_t, self.network_time(t))
 
     def signal(self, x: Tensor, t: float) -> Tensor:
         """Clean images x as they are at time t without the noise: the mean of q(z_t | x), [B, C, H, W]."""
         return diffuse(x, replace(self.level(t), sigma=0.0), noise=torch.zeros_like(x))
+
+    def corrupt(self, x: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
+        """z_t from clean images x [B, C, H, W] and standard normal noise of their shape; t is a float or [B]."""
+        return diffuse(x, self.level(t), noise=noise)
 
     def advance(
         self,

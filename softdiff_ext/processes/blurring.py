@@ -93,6 +93,10 @@ class BlurringDiffusion(VariationalDiffusion):
         """Clean images as they are at time t without the noise, blurred within the blocks where there are any."""
         return self._join(super().signal(self._split(x), t), x)
 
+    def corrupt(self, x: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
+        """z_t from clean images and noise, blurred within the blocks where there are any."""
+        return self._corrupt(x, self.level(t), noise)
+
     def advance(
         self,
         z_t: Tensor,

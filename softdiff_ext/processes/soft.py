@@ -111,7 +111,11 @@ class SoftDiffusion(Process):
         self._check_fitted()
         time = as_time(t)
         nodes = self.nodes.to(device=time.device, dtype=torch.float64)
-        return LinearLevel(self.corruption, interpolate(time, nodes), geometric(time, *self.sigma, SIGMA_REACHED))
+        return LinearLevel(self.corruption, interpolate(time, nodes), self.sigma_at(time))
+
+    def sigma_at(self, t: Tensor) -> Tensor:
+        """Noise std at times t."""
+        return geometric(t, *self.sigma, SIGMA_REACHED)
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
@@ -172,6 +176,12 @@ class SoftDiffusion(Process):
         """C_t x."""
         return self.linear_level(t).apply(x)
 
+    def corrupt(self, x: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
+        """x_t = C_t x + sigma_t noise."""
+        if isinstance(self.corruption, SpectralBlur):
+            return super().corrupt(x, t, noise)
+        return linear_diffuse(x, self.linear_level(t), noise)
+
     def advance(
         self,
         z_t: Tensor,
@@ -191,7 +201,7 @@ class SoftDiffusion(Process):
 
     def check_rule(self, rule: Rule, chosen: Sequence[float]) -> None:
         """As every process, and the corruption must be known well enough for the rule."""
-        check_rule(rule, [float(self.linear_level(t).sigma) for t in chosen[:-1]], type(self).__name__)
+        check_rule(rule, [float(self.sigma_at(as_time(t))) for t in chosen[:-1]], type(self).__name__)
         check_linear_rule(rule, self.corruption)
 
     def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:

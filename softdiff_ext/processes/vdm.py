@@ -90,9 +90,9 @@ class VariationalDiffusion(Process):
         """Start images: N(0, I)."""
         return ImageDraws(generator, first).normal(check_shape(shape), device=device)
 
-    def output(self, model: Model, z_t: Tensor, t: Tensor) -> Tensor:
-        """The network's answer; beside a learned schedule it is told how far gamma has come instead of t."""
-        return call_network(model, z_t, self.schedule.time(t))
+    def network_time(self, t: Tensor) -> Tensor:
+        """t; beside a learned schedule how far gamma has come instead."""
+        return self.schedule.time(t)
 
     def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
         """The loss that `weighting` names, at times that are stratified uniform on [0, 1), or on 1/steps ... 1.
@@ -250,10 +250,17 @@ class VariationalDiffusion(Process):
     def _target(self, x: Tensor, eps: Tensor, level: Level) -> Tensor:
         if self.prediction == "eps":
             return eps
-        if self.prediction == "x":
-            return x
-        a, sigma = (
-            torch.as_tensor(value).to(x.dtype)[:, None, None, None]
-            for value in (torch.exp(torch.as_tensor(level.log_a)), level.sigma)
-        )
-        return a * eps - sigma * x
+        return x if self.prediction == "x" else velocity(x, eps, level)
+
+
+def velocity(x: Tensor, eps: Tensor, level: Level) -> Tensor:
+    """v = a eps - sigma x of images [B, C, H, W] and their noise; the fields of the level are [B], or 0-d for all.
+
+    Source:
+        Salimans and Ho 2022, Progressive Distillation for Fast Sampling of Diffusion Models, section 4.
+    """
+    a, sigma = (
+        torch.as_tensor(value).to(x.dtype).reshape(-1, 1, 1, 1)
+        for value in (torch.exp(torch.as_tensor(level.log_a)), level.sigma)
+    )
+    return a * eps - sigma * x
