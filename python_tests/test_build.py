@@ -21,7 +21,7 @@ IMPORTED_BY_EXTRAS = (
     "rich",
     "safetensors",
     "tensorboard",
-    "tyro",
+    "psutil",
     "scipy",
 )
 

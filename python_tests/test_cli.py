@@ -12,6 +12,11 @@ from PIL import Image
 
 import softdiff_ext as sd
 from softdiff_ext.cli import main
+from softdiff_ext.commands.arguments import collect
+from softdiff_ext.commands.train import SECTIONS, options_of, parse_train
+from softdiff_ext.training.config import TrainConfig
+from softdiff_ext.training.options import PROCESSES
+from softdiff_ext.training.presets import read_config
 from softdiff_ext.training.sampling import RULES
 
 NETWORK = ["--network.channels", "8", "8", "--network.blocks", "1", "--network.attention"]
@@ -62,30 +67,70 @@ def test_train_refuses_bad_values_and_options_of_another_process(tmp_path: Path,
     assert not any(tmp_path.iterdir())
 
 
-def test_unknown_flags_and_values_exit_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--step-count", "3"], ["--process", "hot"], ["--steps", "many"]):
-        with pytest.raises(SystemExit) as exit_:
-            main(["train", str(tmp_path / "new"), *arguments])
-        assert exit_.value.code == 2
-        assert arguments[0] in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--step", "3"], "unknown option --step; did you mean --steps?"),
+        (["--sigma-blur-max", "3"], "unknown option --sigma-blur-max; did you mean --blurring.sigma-blur-max?"),
+        (["--no-steps"], "unknown option --no-steps; did you mean --steps?"),
+        (["--zzz"], "unknown option --zzz; softdiff train --help lists all"),
+        (["--process", "hot"], "--process wants one of vdm, ihdm, blurring, soft, cold, got 'hot'"),
+        (["--process", "sofd"], "got 'sofd'; did you mean soft?"),
+        (["--steps", "many"], "--steps wants an integer, got 'many'"),
+        (["--steps"], "--steps wants an integer, got nothing"),
+        (["--steps="], "--steps wants an integer, got ''"),
+        (["--blurring.block", "8.5"], "--blurring.block wants an integer or none, got '8.5'"),
+        (["--soft.sigma", "0.1"], "--soft.sigma wants 2 numbers, got '0.1'"),
+        (["--network.channels", "8", "x"], "--network.channels wants integers, got '8 x'"),
+        (["--resume=yes"], "--resume takes no value, got 'yes'"),
+        (["again"], "'again' is one argument too many"),
+        (["--config", "digit"], "digit is neither a file nor a preset; did you mean digits?"),
+        (["--config", "zzz"], "zzz is neither a file nor a preset; presets are "),
+    ],
+)
+def test_a_slip_gets_one_line_with_the_nearest_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in refused(capsys, "train", str(tmp_path / "new"), *arguments)
     assert not any(tmp_path.iterdir())
 
 
-def test_every_option_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_run_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "RUN is missing: softdiff train RUN ..." in refused(capsys, "train", "--steps", "3")
+    assert "RUN is missing: softdiff sample RUN ..." in refused(capsys, "sample")
+
+
+def test_values_are_read_in_every_form(tmp_path: Path) -> None:
+    words = ["--steps=7", "--batch_size", "3", "--blurring.logsnr-min", "-8.5", "--network.attention", "--blurring.block=none"]
+    run, config, resume = parse_train([*words, "--network.channels", "8", "16", "--resume", "--no-resume", "--", str(tmp_path)])
+    assert (run, resume, config.steps, config.batch_size) == (tmp_path, False, 7, 3)
+    assert (config.network.channels, config.network.attention) == ((8, 16), ())
+    assert (config.blurring.logsnr_min, config.blurring.block) == (-8.5, None)
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as exit_:
-        main(["train", "--help"])
+        raise SystemExit(main([*arguments, "--help"]))
     assert exit_.value.code == 0
-    text = capsys.readouterr().out
-    for flag in (
-        "RUN",
-        "--resume",
-        "--data",
-        "--process",
-        "--blurring.sigma-blur-max",
-        "--soft.sigma-blur",
-        "--network.channels",
-    ):
-        assert flag in text
+    return capsys.readouterr().out
+
+
+def test_every_option_is_a_flag_and_is_shown_with_its_process(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {name: help_of(capsys, "train", "--process", name) for name in PROCESSES}
+    for option in collect(options_of(TrainConfig())):
+        family = option.name.partition(".")[0]
+        for name, text in shown.items():
+            assert (f"{option.flag} " in text) == (family == name or family not in PROCESSES), option.flag
+        assert option.text.endswith("."), option.flag  # every option says what it means
+    listed = {name for names in SECTIONS.values() for name in names}
+    assert listed == {option.name for option in collect(options_of(TrainConfig())) if "." not in option.name} - {"run"}
+    assert max(len(line) for text in shown.values() for line in text.splitlines()) <= 104
+
+
+def test_help_shows_the_values_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "[20000]" in help_of(capsys, "train")
+    assert f"[{read_config('digits').steps}]" in help_of(capsys, "train", "--config", "digits")
+    assert "--count N" in help_of(capsys, "sample")
 
 
 def test_sample_writes_a_sheet_and_an_array(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +179,8 @@ def test_rules_have_names() -> None:
 
 
 def test_unknown_commands_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown command 'trian', wanted one of train, sample, info" in refused(capsys, "trian")
+    assert "unknown command 'trian'; did you mean softdiff train?" in refused(capsys, "trian")
+    assert "unknown command 'zzz'; commands are train, sample, " in refused(capsys, "zzz")
     assert "info takes no options, got --all" in refused(capsys, "info", "--all")
     for arguments in ([], ["--help"], ["info", "--help"]):
         assert main(arguments) == 0
@@ -144,7 +190,7 @@ def test_unknown_commands_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_extras_info_works_and_train_names_the_extra(tmp_path: Path) -> None:
     code = """
 import sys
-sys.modules.update(dict.fromkeys(["PIL", "accelerate", "diffusers", "rich", "safetensors", "tensorboard", "tyro", "yaml"]))
+sys.modules.update(dict.fromkeys(["PIL", "accelerate", "diffusers", "rich", "safetensors", "psutil", "tensorboard", "yaml"]))
 from softdiff_ext.cli import main
 assert main(["info"]) == 0
 sys.exit(main(["train", "new"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,7 +14,9 @@ commands:
   sample RUN [options]   draw images from a trained network
   info                   versions, instruction set, devices: what to put into a bug report
 
-softdiff COMMAND --help lists the options of a command."""
+softdiff COMMAND --help lists the options of a command. To begin with:
+  softdiff train runs/a --config digits
+  softdiff sample runs/a"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     if command not in COMMANDS:
-        return fail(f"unknown command {command!r}, wanted one of {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean softdiff {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}"
+        return fail(f"unknown command {command!r}; {hint}")
     try:
         return COMMANDS[command](arguments)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_EXTRA = ("accelerate", "diffusers", "PIL", "rich", "safetensors", "tensorboard", "tyro", "yaml")
+_EXTRA = ("accelerate", "diffusers", "PIL", "psutil", "rich", "safetensors", "tensorboard", "yaml")
 
 if _missing := [name for name in _EXTRA if find_spec(name) is None]:
     raise ImportError(

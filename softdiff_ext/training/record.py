@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from softdiff_ext.processes import Process
 from softdiff_ext.training.config import TrainConfig
-from softdiff_ext.training.data import Images
+from softdiff_ext.training.data import ImageSet
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.log import StepLog
-from softdiff_ext.training.randomness import generator, permutation
+from softdiff_ext.training.randomness import generator
 
 HELD_OUT_IMAGES = 512  # a held-out loss from more would cost more than the steps between two sheets
 
@@ -44,19 +45,19 @@ class Record:
             self.writer.close()
             self.log.close()
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float | Tensor]) -> None:
         """One point of each curve of the group "train", and the images/s of the steps since the last call."""
         now = time.monotonic()
         speed = (step - self.step) * self.images_per_step / max(now - self.since, 1e-9)
         self.step, self.since = step, now
         if self.writer and self.log:
-            points = {**values, "images_per_second": speed}
+            points = {name: float(value) for name, value in values.items()} | {"images_per_second": speed}
             self.log.add(step, points)
             for name, value in points.items():
                 self.writer.add_scalar(f"train/{name}", value, step)
 
     @torch.no_grad()
-    def samples(self, step: int, config: TrainConfig, process: Process, model: nn.Module, held_out: Images) -> None:
+    def samples(self, step: int, config: TrainConfig, process: Process, model: nn.Module, held_out: ImageSet) -> None:
         """A sheet of samples and the loss on images never trained on.
 
         Both always use the same random numbers, so that what changes from one to the next is the network alone.
@@ -71,7 +72,7 @@ class Record:
         save_png(self.run / "samples" / f"step-{step:08d}.png", sheet)
         self.writer.add_image("samples", sheet, step)
 
-        batch = held_out.floats(permutation(len(held_out), "held-out")[:HELD_OUT_IMAGES]).to(device)
+        batch = held_out.some(HELD_OUT_IMAGES, "held-out").to(device)
         loss, _ = process.loss(model, batch, generator=generator(device, config.seed, "held-out"))
         self.writer.add_scalar("held_out/loss", float(loss), step)
         self.log.add(step, {"held_out_loss": float(loss)})
