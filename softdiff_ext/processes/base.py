@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import diffuse, step
-from softdiff_ext.processes.draws import ImageDraws
+from softdiff_ext.processes.draws import ImageDraws, Source
 from softdiff_ext.processes.network import Model, call_network
 from softdiff_ext.rules import Markov, Rule
 from softdiff_ext.sampling import Callback, Noise, check_rule, clean_estimate, reverse, times, uniform_times
@@ -46,8 +46,17 @@ class Process(nn.Module):
         """Start images [B, C, H, W] at t = 1, float32; the first of them is image `first` of the run (see ImageDraws)."""
         raise NotImplementedError
 
-    def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
-        """Training loss for clean images x [B, C, H, W] in [-1, 1]: a scalar, and numbers worth logging."""
+    def loss(self, model: Model, x: Tensor, generator: Source = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss for clean images x [B, C, H, W] in [-1, 1].
+
+        Args:
+            model: network, called as model(z, t) once.
+            x: images.
+            generator: source of the draws; a `BatchDraws` where x is a part of a larger batch.
+        Returns:
+            (a scalar to minimise, a mean over the images; numbers worth logging, 0-d and detached, on the device of x: turning
+            one into a float waits for the device, so do it where it is logged and not at each step).
+        """
         raise NotImplementedError
 
     def fit(self, images: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from softdiff_ext.levels import Level
 from softdiff_ext.ops import eigenvalues
 from softdiff_ext.processes.base import Process, as_time, check_images
-from softdiff_ext.processes.draws import ImageDraws, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, Source, stratified_times
 from softdiff_ext.processes.spectra import images_of, spectra_of
 from softdiff_ext.sampling import uniform_times
 from softdiff_ext.schedules import as_number, as_pair
@@ -67,7 +67,7 @@ class BlurLevels(Process):
         zero = torch.zeros_like(time)
         return Level(zero, self.sigma_blur_at(time) ** 2 / 2, torch.where(time > 0.0, self.sigma, zero), zero)
 
-    def random_levels(self, batch: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    def random_levels(self, batch: int, generator: Source, device: torch.device) -> Tensor:
         """Levels k for a training batch, each uniform on 1 .. K (both included), together evenly spread; float64 [batch]."""
         t = stratified_times(batch, generator, device)
         return (1.0 + (t * self.levels).floor()).clamp(max=self.levels)  # t < 1, but t K may round up to K

@@ -12,7 +12,7 @@ from torch import Tensor
 from softdiff_ext.ops import dct_blur
 from softdiff_ext.processes.base import check_images, check_shape
 from softdiff_ext.processes.blur_levels import BlurLevels
-from softdiff_ext.processes.draws import ImageDraws
+from softdiff_ext.processes.draws import ImageDraws, Source
 from softdiff_ext.processes.mixture import fit_mixture
 from softdiff_ext.processes.network import Model
 from softdiff_ext.processes.spectra import spectra_of
@@ -107,9 +107,9 @@ class ColdDiffusion(BlurLevels):
         colour = (mixture[1][chosen] + offset).float()[:, :, None, None].expand(count, channels, height, width)
         return (colour + self.start_noise * draws.normal(colour.shape, draw=2)).to(device or self.means.device)
 
-    def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Model, x: Tensor, generator: Source = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over batch and pixels of |R(u_k, k) - x|; k is uniform on 1 .. K, stratified over the batch."""
         k = self.random_levels(x.shape[0], generator, x.device)
         t = k / self.levels
         loss = torch.mean(torch.abs(self.output(model, dct_blur(x, self.level(t).tau), t) - x))
-        return loss, {"l1": float(loss.detach())}
+        return loss, {"l1": loss.detach()}

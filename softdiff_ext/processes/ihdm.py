@@ -13,7 +13,7 @@ from softdiff_ext.likelihood import BitsPerDimension, check_on_grid, pixel_value
 from softdiff_ext.ops import dct, dct_blur, diffuse, eigenvalues, spectral_filter
 from softdiff_ext.processes.base import as_time, check_shape, device_of
 from softdiff_ext.processes.blur_levels import BlurLevels
-from softdiff_ext.processes.draws import ImageDraws, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, Source, noise_source, stratified_times
 from softdiff_ext.processes.ihdm_presets import PRESETS
 from softdiff_ext.processes.network import Model
 from softdiff_ext.rules import Naive, Rule
@@ -100,7 +100,7 @@ class InverseHeatDissipation(BlurLevels):
         """The mean of the level below t: z_t plus the residual that the network predicts."""
         return z_t + super().output(model, z_t, t)
 
-    def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Model, x: Tensor, generator: Source = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error of the mean, ||V exp(-lam tau_{k-1}) V^T x - mu(u_k, k)||^2, summed over pixels, mean over the batch.
 
         With reduction="mean" it is the mean over pixels too. k is uniform on 1 .. K, stratified over the batch.
@@ -110,12 +110,12 @@ class InverseHeatDissipation(BlurLevels):
         at 32 and 128 pixels), though those share the forward transform.
         """
         k = self.random_levels(x.shape[0], generator, x.device)
-        u_k = diffuse(x, self.level(k / self.levels), generator=generator)
+        u_k = diffuse(x, self.level(k / self.levels), **noise_source(x, generator))
         target = dct_blur(x, self.level((k - 1.0) / self.levels).tau)
         error = (target - self.output(model, u_k, k / self.levels)) ** 2
         mean = torch.mean(error)
         summed = error.sum() / max(x.shape[0], 1)
-        return summed if self.reduction == "sum" else mean, {"mean_mse": float(mean.detach())}
+        return summed if self.reduction == "sum" else mean, {"mean_mse": mean.detach()}
 
     def elbo(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Upper bound on the bits per dimension of each image, float64 [B]: the total of `bits_per_dimension`."""

@@ -14,7 +14,7 @@ from softdiff_ext.levels import Level
 from softdiff_ext.linear import LinearLevel, check_linear_rule, linear_diffuse, linear_score_loss, linear_step
 from softdiff_ext.ops import diffuse, eigenvalues, soft_score_loss
 from softdiff_ext.processes.base import Process, as_time, check_images, check_shape
-from softdiff_ext.processes.draws import ImageDraws, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, Source, noise_source, stratified_times
 from softdiff_ext.processes.network import Model
 from softdiff_ext.processes.spectra import CHUNK, images_of, spectra_of
 from softdiff_ext.rules import Momentum, Rule
@@ -204,7 +204,7 @@ class SoftDiffusion(Process):
         check_rule(rule, [float(self.sigma_at(as_time(t))) for t in chosen[:-1]], type(self).__name__)
         check_linear_rule(rule, self.corruption)
 
-    def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Model, x: Tensor, generator: Source = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Soft score matching: mean over the batch of (sigma_max / sigma_t)^2 ||C_t (x_hat - x)||^2 / (C H W).
 
         C_t here is (1 - weight_floor) C_t + weight_floor, which is the corruption for weight_floor = 0. The times are
@@ -215,15 +215,15 @@ class SoftDiffusion(Process):
         linear = self.linear_level(t)
         if isinstance(self.corruption, SpectralBlur):
             level = self.level(t)
-            x_hat = self.output(model, diffuse(x, level, generator=generator), t)
+            x_hat = self.output(model, diffuse(x, level, **noise_source(x, generator)), t)
             error = soft_score_loss(x_hat, x, replace(level, floor=self.weight_floor))
         else:
-            x_hat = self.output(model, linear_diffuse(x, linear, generator=generator), t)
+            x_hat = self.output(model, linear_diffuse(x, linear, **noise_source(x, generator)), t)
             error = linear_score_loss(x_hat, x, linear, self.weight_floor)
         error = error / max(math.prod(x.shape[1:]), 1)
         weight = (self.sigma[1] / torch.as_tensor(linear.sigma)) ** 2
         loss = torch.mean(weight.to(error.dtype) * error)
-        return loss, {"weighted_mse": float(loss.detach()), "corrupted_mse": float(error.detach().mean())}
+        return loss, {"weighted_mse": loss.detach(), "corrupted_mse": error.detach().mean()}
 
     def _check_fitted(self) -> None:
         if self.nodes.numel() == 0:

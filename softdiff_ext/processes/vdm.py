@@ -14,7 +14,7 @@ from softdiff_ext.likelihood import BitsPerDimension, pixel_values, to_bits
 from softdiff_ext.ops import diffuse
 from softdiff_ext.ops.checks import check_images
 from softdiff_ext.processes.base import Process, as_time, check_shape
-from softdiff_ext.processes.draws import ImageDraws, standard_normal, stratified_times
+from softdiff_ext.processes.draws import ImageDraws, Source, standard_normal, stratified_times
 from softdiff_ext.processes.network import Model, call_network
 from softdiff_ext.rules import Markov
 from softdiff_ext.schedules import Cosine, Instant, NoiseSchedule
@@ -94,7 +94,7 @@ class VariationalDiffusion(Process):
         """t; beside a learned schedule how far gamma has come instead."""
         return self.schedule.time(t)
 
-    def loss(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Model, x: Tensor, generator: Source = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss that `weighting` names, at times that are stratified uniform on [0, 1), or on 1/steps ... 1.
 
         "mse": mean over batch and pixels of (target - output)^2; the target is what `prediction` names.
@@ -112,15 +112,15 @@ class VariationalDiffusion(Process):
             level = self.level(t)
             output = self.output(model, self._corrupt(x, level, eps), t)
             loss = torch.mean((self._target(x, eps, level) - output) ** 2)
-            return loss, {f"{self.prediction}_mse": float(loss.detach())}
+            return loss, {f"{self.prediction}_mse": loss.detach()}
         terms = {"diffusion_bits": self._diffusion_bits(model, x, eps, t).mean()}
         if isinstance(self.schedule, LearnedSchedule) and self.schedule.learn_ends:
-            fresh = standard_normal(x.shape, generator, x.device, x.dtype)
+            fresh = standard_normal(x.shape, generator, x.device, x.dtype, draw=1)
             gamma_0 = self.schedule.gamma(torch.zeros((), dtype=torch.float64, device=x.device))
             terms["reconstruction_bits"] = to_bits(likelihood.grid_nats(x, gamma_0, fresh, self.values), x).mean()
             terms["prior_bits"] = self._prior_bits(x).mean()
         loss = torch.stack(list(terms.values())).sum().to(torch.promote_types(x.dtype, torch.float32))
-        return loss, {name: float(term.detach()) for name, term in terms.items()}
+        return loss, {name: term.detach() for name, term in terms.items()}
 
     def elbo(self, model: Model, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Upper bound on the bits per dimension of each image, float64 [B]: the total of `bits_per_dimension`."""
