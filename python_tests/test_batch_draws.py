@@ -56,7 +56,7 @@ def test_the_times_of_a_batch_are_evenly_spread_and_those_of_its_parts() -> None
     torch.testing.assert_close(times.sort().values.diff(), torch.full((11,), 1 / 12, dtype=torch.float64))
     assert torch.equal(times[5:9], stratified_times(4, draws(5), device))
     starts = torch.stack([stratified_times(1, draws(seed=seed), device)[0] for seed in range(400)])
-    assert 0.0 <= float(starts.min())
+    assert float(starts.min()) >= 0.0
     assert float(starts.max()) < 1.0
     # uniform: mean 1/2 and variance 1/12 within 4 standard errors
     assert abs(float(starts.mean()) - 0.5) < 4 / (12 * 400) ** 0.5

@@ -13,7 +13,6 @@ from softdiff_ext import reference
 from softdiff_ext.ops import normal
 from softdiff_ext.ops.noise import draw_seed
 
-
 _TIMES = 2**62  # the counter of the times of a batch: far from those of the draws, which count from 0
 
 
@@ -66,7 +65,7 @@ def _seeds(counter: np.ndarray, key: int) -> list[int]:
 
 
 class BatchDraws(ImageDraws):
-    """The random numbers of images first, first + 1, ... of a training batch of `total`: what `Process.loss` takes as generator.
+    """The random numbers of images first, first + 1, ... of a training batch of `total`, for `Process.loss` as its generator.
 
     Each image gets the numbers it has where the whole batch is in one piece: noise of its own, and its place among the times
     that are spread evenly over all. So the mean of the losses of equal parts, on many devices or one after the other, is the
