@@ -12,6 +12,7 @@ usage: softdiff COMMAND ...
 commands:
   train RUN [options]    train a network; the folder RUN keeps everything about it
   sample RUN [options]   draw images from a trained network
+  export RUN DIR         write a trained network as a pipeline folder of diffusers
   info                   versions, instruction set, devices: what to put into a bug report
 
 softdiff COMMAND --help lists the options of a command. To begin with:
@@ -75,4 +76,11 @@ def sample(arguments: Sequence[str]) -> int:
     return run_sample(arguments)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "sample": sample, "info": info}
+def export(arguments: Sequence[str]) -> int:
+    """Write a run as a pipeline folder of diffusers."""
+    from softdiff_ext.commands.export import run_export
+
+    return run_export(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "sample": sample, "export": export, "info": info}
