@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from softdiff_ext.training import data
-from softdiff_ext.training.data import Batches, Images, load_digits, load_images
+from softdiff_ext.training import data, data_split
+from softdiff_ext.training.data import Batches, ImageOptions, Images, ImageSet, load_digits, load_images
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> Path:
@@ -23,6 +23,21 @@ def save(path: Path, array: np.ndarray, mode: str | None = None) -> Path:
     image = Image.fromarray(array)
     (image.convert(mode) if mode else image).save(path)
     return path
+
+
+def everything(*sets: ImageSet) -> torch.Tensor:
+    """The stored pixels of all images of both sides, in the order of their first pixels."""
+    pixels = torch.cat([images.stored(torch.arange(len(images))) for images in sets])
+    return pixels[pixels.flatten(1)[:, 0].argsort(stable=True)]
+
+
+def only(folder: Path, mode: str | None = None, **options: object) -> np.ndarray:
+    """The image `a` of a folder of two, as training keeps it."""
+    train, held_out = load_images(f"folder:{folder}", mode, ImageOptions(**options))  # type: ignore[arg-type]
+    for images in (train, held_out):
+        assert len(images) == 1
+    first, second = (images.stored(torch.tensor([0]))[0].numpy() for images in (train, held_out))
+    return first if data_split.place("a.png") > data_split.place("b.png") else second
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -95,39 +110,49 @@ def test_a_folder_of_grey_images(tmp_path: Path, mode: str | None, channels: int
     for i, array in enumerate(arrays):
         save(tmp_path / f"part{i % 2}" / f"{i}.png", array)
     (tmp_path / "notes.txt").write_text("not an image")
-    images = data.load_folder(tmp_path, mode)
-    assert images.pixels.shape == (5, channels, 6, 5)
-    in_order = [arrays[i] for i in (0, 2, 4, 1, 3)]
-    assert np.array_equal(images.pixels[:, 0].numpy(), np.stack(in_order))
     train, held_out = load_images(f"folder:{tmp_path}", mode)
-    assert (len(train), len(held_out)) == (4, 1)
+    assert train.shape == held_out.shape == (channels, 6, 5)
+    assert min(len(train), len(held_out)) >= 1
+    for channel in everything(train, held_out).movedim(1, 0):
+        in_order = sorted(arrays, key=lambda array: int(array[0, 0]))
+        assert np.array_equal(channel.numpy(), np.stack(in_order))
 
 
-def test_colour_and_transparency_over_white(tmp_path: Path) -> None:
+def test_colour_and_transparency(tmp_path: Path) -> None:
     colour = noise(4, 4, 3)
-    save(tmp_path / "rgb" / "a.png", colour)
-    assert np.array_equal(data.load_folder(tmp_path / "rgb").pixels[0].numpy(), colour.transpose(2, 0, 1))
     see_through = np.dstack([colour, np.zeros((4, 4), np.uint8)])  # hidden colours must not show
-    save(tmp_path / "rgba" / "a.png", see_through)
-    assert data.load_folder(tmp_path / "rgba", "rgb").pixels.eq(255).all()
-    assert data.load_folder(tmp_path / "rgba", "grey").pixels.eq(255).all()
-    with pytest.raises(ValueError, match=r"a\.png has pixels of kind RGBA, not grey \(L\) or RGB: give --mode"):
-        data.load_folder(tmp_path / "rgba")
+    for name in "ab":
+        save(tmp_path / "rgb" / f"{name}.png", colour)
+        save(tmp_path / "rgba" / f"{name}.png", see_through)
+    in_order = colour.transpose(2, 0, 1)
+    assert np.array_equal(only(tmp_path / "rgb"), in_order)
+    assert np.array_equal(only(tmp_path / "rgb", "rgba"), np.concatenate([in_order, np.full((1, 4, 4), 255)]))
+    assert (only(tmp_path / "rgba", "rgb") == 255).all()
+    assert (only(tmp_path / "rgba", "grey") == 255).all()
+    over = only(tmp_path / "rgba", "rgb", background="#102030")
+    assert np.array_equal(over[:, 0, 0], [0x10, 0x20, 0x30])
+    assert np.array_equal(only(tmp_path / "rgba", "rgb", transparency="drop"), in_order)
+    assert np.array_equal(only(tmp_path / "rgba", "rgba"), see_through.transpose(2, 0, 1))
+    with pytest.raises(ValueError, match=r"png has pixels of kind RGBA, not grey \(L\) or RGB: give --mode .* or --mode rgba"):
+        load_images(f"folder:{tmp_path}/rgba")
+    with pytest.raises(ValueError, match="background must be a colour name or #rrggbb, got 'blurple'"):
+        load_images(f"folder:{tmp_path}/rgba", "rgb", ImageOptions(background="blurple"))
 
 
 def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"):
         load_images(f"folder:{tmp_path}/nowhere")
+    (tmp_path / "notes.txt").write_text("not an image")
     with pytest.raises(ValueError, match="holds no images"):
         load_images(f"folder:{tmp_path}")
     save(tmp_path / "a.png", noise(4, 4))
     with pytest.raises(ValueError, match="at least 2 images, one to train on and one held out, got 1"):
         load_images(f"folder:{tmp_path}")
     save(tmp_path / "b.png", noise(4, 5))
-    with pytest.raises(ValueError, match=r"one size, got 5x4 in .*b\.png and 4x4 in .*a\.png"):
+    with pytest.raises(ValueError, match=r"one size, got .*5x4 in .*b\.png|one size, got 4x4 in .*a\.png and 5x4 in .*b\.png"):
         load_images(f"folder:{tmp_path}")
     save(tmp_path / "b.png", noise(4, 4, 3))
-    with pytest.raises(ValueError, match=r"mixed \(.*b\.png, .*a\.png\): give --mode"):
+    with pytest.raises(ValueError, match=r"mixed \(.*[ab]\.png, .*[ab]\.png\): give --mode"):
         load_images(f"folder:{tmp_path}")
     whole = save(tmp_path / "b.png", noise(64, 64)).read_bytes()
     (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
@@ -141,14 +166,16 @@ def test_bad_folders(tmp_path: Path) -> None:
         load_images(f"folder:{tmp_path}", "grey")
 
 
-@pytest.mark.parametrize("source", ["digit", "folder:", "folder", "fashion-mnist", "digits:x"])
+@pytest.mark.parametrize("source", ["digit", "folder:", "folder", "fashion-mnist", "digits:x", "digits:", "imagenet", ""])
 def test_unknown_sources(source: str) -> None:
-    with pytest.raises(ValueError, match=r"data must be one of digits, folder:PATH, fashion-mnist:PATH, got"):
+    with pytest.raises(ValueError, match=r"data must be one of digits, folder:PATH, .*hf:NAME, got"):
         load_images(source)
 
 
 def test_mode_goes_with_folders() -> None:
-    with pytest.raises(ValueError, match="mode must be one of grey, rgb and goes with folder:PATH, got 'grey' with 'digits'"):
+    with pytest.raises(
+        ValueError, match=r"mode must be one of grey, rgb, rgba and goes with folder, .*, hf, got 'grey' with 'digits'"
+    ):
         load_images("digits", "grey")
     with pytest.raises(ValueError, match="mode must be one of grey, rgb"):
         load_images("folder:.", "cmyk")

@@ -1,4 +1,4 @@
-"""Images to train on, held in memory as one uint8 tensor and turned into floats in [-1, 1] batch by batch.
+"""Images to train on: `load_images` finds them, decides which are held out, and gives sets that batches are cut from.
 
 `digits` ships with the package (digits.npz): the 1797 test scans of "Optical Recognition of Handwritten Digits" by E. Alpaydin
 and C. Kaynak, UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0; 8x8 pixels, 0..16.
@@ -6,93 +6,119 @@ and C. Kaynak, UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C
 
 from __future__ import annotations
 
-import gzip
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
 
+from softdiff_ext.training.data_batches import Batches
+from softdiff_ext.training.data_huggingface import RowReader
+from softdiff_ext.training.data_idx import read_idx_pair
+from softdiff_ext.training.data_options import MODES, ImageOptions
+from softdiff_ext.training.data_prepare import Prepare
+from softdiff_ext.training.data_read import Side, read_sides, skip_report
+from softdiff_ext.training.data_readers import ArrayReader, EmojiReader, FolderReader
+from softdiff_ext.training.data_sets import Augment, Images, ImageSet, LazyImages, Reader, Skipped, in_threads
+from softdiff_ext.training.data_split import split_by_name
+from softdiff_ext.training.data_stream import StreamBatches, StreamImages, open_stream
 from softdiff_ext.training.randomness import permutation
 
-SOURCES = ("digits", "folder:PATH", "fashion-mnist:PATH")
-MODES = ("grey", "rgb")
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+__all__ = [
+    "SOURCES",
+    "Augment",
+    "Batches",
+    "ImageOptions",
+    "ImageSet",
+    "Images",
+    "LazyImages",
+    "Skipped",
+    "StreamImages",
+    "load_digits",
+    "load_images",
+    "make_batches",
+    "skip_report",
+]
+
+SOURCES = ("digits", "folder:PATH", "emoji:PATH", "arrays:FILE", "fashion-mnist:PATH", "hf:NAME")
 HELD_OUT = 0.2
-"""Share of the images that training never sees, where a data set has no split of its own."""
+"""Share of the digits that training never sees."""
+
+READERS: dict[str, Callable[[str, ImageOptions], Reader]] = {
+    "folder": lambda path, _: FolderReader(Path(path)),
+    "emoji": lambda path, _: EmojiReader(Path(path)),
+    "arrays": lambda path, options: ArrayReader(Path(path), options.layout),
+    "hf": lambda name, options: RowReader(name, options.split, options),
+}
+"""The sources whose images are opened one by one. One more takes a line here and in SOURCES, and a class as `FolderReader`."""
 
 
-@dataclass(frozen=True)
-class Images:
-    """A set of images.
-
-    Args:
-        pixels: uint8 [N, C, H, W], values 0..maximum.
-        maximum: the value that means white: 255, or 16 for the digit scans.
-        labels: int64 [N], the class of each image, where the data set knows it.
-    """
-
-    pixels: Tensor
-    maximum: int = 255
-    labels: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        channels, height, width = self.pixels.shape[1:]
-        return channels, height, width
-
-    def floats(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """The images at `index` as float32 in [-1, 1], [B, C, H, W]."""
-        return self.pixels[index].to(torch.float32).div_(self.maximum / 2).sub_(1.0)  # white is exactly 1
-
-    def take(self, index: Tensor) -> Images:
-        """The images at `index` as a set of their own."""
-        return Images(self.pixels[index], self.maximum, None if self.labels is None else self.labels[index])
-
-    def to(self, device: torch.device) -> Images:
-        """The set with its pixels on `device`: batches are then cut without any transfer."""
-        return Images(self.pixels.to(device), self.maximum, self.labels)
-
-
-def load_images(source: str, mode: str | None = None) -> tuple[Images, Images]:
+def load_images(source: str, mode: str | None = None, options: ImageOptions | None = None) -> tuple[ImageSet, ImageSet]:
     """Load a data set and split it into the images to train on and those held out; the same split every time.
 
     Args:
-        source: "digits"; "folder:PATH" for all images below a folder; "fashion-mnist:PATH" for the folder of its four idx
-            files, plain or gzip-ed.
-        mode: what a folder's images are converted to: "grey" or "rgb", transparency over white; None converts nothing and
-            wants all files grey or all RGB.
+        source: "digits"; "folder:PATH" for all images below a folder; "emoji:PATH" for npm's emoji-datasource packages;
+            "arrays:FILE" for a .npy or .npz file; "fashion-mnist:PATH" for the folder of its four idx files, plain or gzip-ed;
+            "hf:NAME" for what the library `datasets` loads, from the Hub or a local path.
+        mode: what images are converted to: "grey", "rgb" or "rgba"; None converts nothing and wants all grey or all RGB.
+        options: how they are cut, scaled, split and kept; None are the defaults.
 
     Returns:
-        (train, held_out). Fashion-MNIST holds out its own test set, the others a fifth.
+        (train, held_out). Fashion-MNIST holds out its own test set, hf the split that is named, the digits a fixed fifth;
+        otherwise a hash of its name (of hf: its content) says on which side an image is.
 
     Raises:
-        ValueError: the source or mode is unknown; a folder holds no, unreadable, differently sized or differently coloured
-            images; an idx file is damaged.
-        FileNotFoundError: the folder or one of the idx files does not exist.
+        ValueError: the source, mode or an option is unknown or does not go with the source; the images are too few, unreadable,
+            of several sizes or colours, or too large for memory; a file is damaged.
+        FileNotFoundError: a folder or file does not exist.
+        ImportError: the library `datasets` is wanted and missing.
     """
+    options = ImageOptions() if options is None else options
     kind, _, path = source.partition(":")
-    if mode is not None and (kind != "folder" or mode not in MODES):
-        raise ValueError(f"mode must be one of {', '.join(MODES)} and goes with folder:PATH, got {mode!r} with {source!r}")
-    if kind == "folder" and path:
-        return split(load_folder(Path(path), mode))
-    if kind == "fashion-mnist" and path:
-        return load_idx_pair(Path(path), "train"), load_idx_pair(Path(path), "t10k")
-    if source == "digits":
-        return split(load_digits())
-    raise ValueError(f"data must be one of {', '.join(SOURCES)}, got {source!r}")
+    if kind not in {known.partition(":")[0] for known in SOURCES} or bool(path) == (kind == "digits") or source == "digits:":
+        raise ValueError(f"data must be one of {', '.join(SOURCES)}, got {source!r}")
+    if mode is not None and (kind not in READERS or mode not in MODES):
+        raise ValueError(
+            f"mode must be one of {', '.join(MODES)} and goes with {', '.join(READERS)}, got {mode!r} with {source!r}"
+        )
+    options.check_source(kind, source)
+    images = _load(kind, path, Prepare(mode, options), options)
+    _ = images[0].shape  # raises where random_crop is larger than the images
+    return images
+
+
+def _load(kind: str, path: str, prepare: Prepare, options: ImageOptions) -> tuple[ImageSet, ImageSet]:
+    train, held_out = Augment(options.random_crop, options.flip), Augment(options.random_crop)
+    if kind == "digits":
+        parts = split(load_digits())
+        return replace(parts[0], augment=train), replace(parts[1], augment=held_out)
+    if kind == "fashion-mnist":
+        return _idx(Path(path), "train", prepare, train), _idx(Path(path), "t10k", prepare, held_out)
+    if options.stream:
+        return open_stream(path, prepare, options, train, held_out)
+    reader = READERS[kind](path, options)
+    other: Reader
+    if options.held_out_split is not None:
+        other = RowReader(path, options.held_out_split, options)
+        rows = torch.arange(len(reader)), torch.arange(len(other))
+    else:
+        other = reader
+        rows = split_by_name(in_threads(reader.name, range(len(reader)), options.workers), options.held_out)
+    return read_sides(Side(reader, rows[0], train), Side(other, rows[1], held_out), prepare, options)
+
+
+def make_batches(images: ImageSet, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> Batches | StreamBatches:
+    """Training batches of a set: call it with the number of the step. See `Batches`."""
+    if isinstance(images, StreamImages):
+        return StreamBatches(images, batch_size, seed, rank, world)
+    return Batches(images, batch_size, seed, rank, world)
 
 
 def split(images: Images) -> tuple[Images, Images]:
-    """(train, held_out): a fixed random fifth is held out, and at least one image on either side."""
-    if len(images) < 2:
-        raise ValueError(f"data must hold at least 2 images, one to train on and one held out, got {len(images)}")
+    """(train, held_out): a fixed random fifth is held out. For sets without names, that never grow."""
     order = permutation(len(images), "split")
     held_out = max(1, round(HELD_OUT * len(images)))
     return images.take(order[held_out:].sort().values), images.take(order[:held_out].sort().values)
@@ -105,101 +131,11 @@ def load_digits() -> Images:
         return Images(torch.from_numpy(pixels)[:, None], 16, torch.from_numpy(arrays["labels"]).to(torch.int64))
 
 
-def load_folder(folder: Path, mode: str | None = None) -> Images:
-    """All images below `folder`, in the order of their names; see `load_images` for `mode` and the errors."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data: folder {folder} does not exist")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise ValueError(f"data: folder {folder} holds no images (looked for {', '.join(SUFFIXES)})")
-    first = read_image(paths[0], mode)
-    pixels = np.empty((len(paths), *first.shape), dtype=np.uint8)
-    for i, path in enumerate(paths):
-        image = read_image(path, mode)
-        if image.shape[1:] != first.shape[1:]:
-            found, wanted = (f"{shape[2]}x{shape[1]}" for shape in (image.shape, first.shape))
-            raise ValueError(f"data: images must all have one size, got {found} in {path} and {wanted} in {paths[0]}")
-        if image.shape[0] != first.shape[0]:
-            raise ValueError(f"data: grey and colour images are mixed ({path}, {paths[0]}): give --mode grey or --mode rgb")
-        pixels[i] = image
-    return Images(torch.from_numpy(pixels))
-
-
-def read_image(path: Path, mode: str | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """One image file as uint8 [C, H, W]."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = file.copy()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"data: cannot read image {path}: {error}") from error
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"data: {path} has pixels of kind {image.mode}, wanted 8-bit ones")
-    if mode is None and image.mode not in ("L", "RGB"):
-        raise ValueError(f"data: {path} has pixels of kind {image.mode}, not grey (L) or RGB: give --mode grey or --mode rgb")
-    if mode is not None:
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        image = image.convert("L" if mode == "grey" else "RGB")
-    array = np.asarray(image, dtype=np.uint8)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
-def load_idx_pair(folder: Path, part: str) -> Images:
-    """The images and labels of one part ("train" or "t10k") of a data set in the idx format of MNIST."""
-    pixels = read_idx(folder, f"{part}-images-idx3-ubyte", 3)
-    labels = read_idx(folder, f"{part}-labels-idx1-ubyte", 1)
-    if len(pixels) != len(labels):
-        raise ValueError(f"data: {folder} has {len(pixels)} {part} images but {len(labels)} labels")
-    return Images(pixels[:, None], 255, labels.to(torch.int64))
-
-
-def read_idx(folder: Path, name: str, ndim: int) -> Tensor:
-    """One idx file of bytes, plain or gzip-ed: 0, 0, 8 (unsigned bytes), ndim, ndim big-endian sizes, data."""
-    path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-    if path is None:
-        raise FileNotFoundError(f"data: {folder / name} does not exist, nor does {name}.gz")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise ValueError(f"data: {path} is damaged: {error}") from error
-    header = 4 + 4 * ndim
-    sizes = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(ndim)]
-    if content[:4] != bytes((0, 0, 8, ndim)) or len(content) != header + int(np.prod(sizes, dtype=np.int64)):
-        raise ValueError(f"data: {path} is not an idx file of bytes with {ndim} dimensions, or it is cut short")
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy())
-
-
-class Batches:
-    """Training batches as a pure function of the step: each epoch is a fresh permutation, dealt out over the processes.
-
-    Args:
-        images: the training set; batches come from the device that holds its pixels.
-        batch_size: images a process and step.
-        seed, rank, world: the run's seed, this process and the number of processes.
-    """
-
-    def __init__(self, images: Images, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.images, self.batch_size, self.seed, self.rank, self.world = images, batch_size, seed, rank, world
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
-
-    def __call__(self, step: int) -> Tensor:
-        """The batch of `step`, float32 [batch_size, C, H, W] in [-1, 1]."""
-        return self.images.floats(self.index(step))
-
-    def index(self, step: int) -> Tensor:
-        """Which images the batch of `step` holds, int64 [batch_size]; a batch may reach into the next epoch."""
-        position, pieces, wanted = (step * self.world + self.rank) * self.batch_size, [], self.batch_size
-        while wanted:
-            epoch, offset = divmod(position, len(self.images))
-            piece = self._epoch_order(epoch)[offset : offset + wanted]
-            pieces.append(piece)
-            position, wanted = position + len(piece), wanted - len(piece)
-        return torch.cat(pieces)
-
-    def _epoch_order(self, epoch: int) -> Tensor:
-        if epoch != self._epoch:
-            order = permutation(len(self.images), self.seed, "epoch", epoch)
-            self._epoch, self._order = epoch, order.to(self.images.pixels.device)
-        return self._order
+def _idx(folder: Path, part: str, prepare: Prepare, augment: Augment) -> Images:
+    pixels, labels = read_idx_pair(folder, part)
+    if prepare.changes_size:
+        name = f"the {part} images of {folder}"
+        pixels = torch.from_numpy(np.stack([prepare(Image.fromarray(image), name) for image in pixels.numpy()]))
+    else:
+        pixels = pixels[:, None]
+    return Images(pixels, 255, labels, augment)
