@@ -31,15 +31,15 @@ from families_table import RESULTS, write
 from torch import Tensor
 
 import softdiff_ext as sd
+from softdiff_ext.evaluation.classifier import classify, train_classifier
+from softdiff_ext.evaluation.metrics import frechet_distance, nearest
 from softdiff_ext.processes import Process
 from softdiff_ext.rules import Rule
-from softdiff_ext.training.classifier import classify, train_classifier
 from softdiff_ext.training.config import TrainConfig
 from softdiff_ext.training.data import load_images
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.loop import train
-from softdiff_ext.training.metrics import frechet_distance, nearest
 from softdiff_ext.training.options import BlurringOptions, ColdOptions, IhdmOptions, NetworkOptions, SoftOptions, VdmOptions
 from softdiff_ext.training.runs import load_run
 

@@ -1,8 +1,9 @@
-"""Frechet distance against closed forms, nearest neighbours, and the classifier whose features the demo measures with."""
+"""Distances against closed forms and definitions, nearest neighbours, and the classifier whose features the demo uses."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from softdiff_ext.training.classifier import classify, train_classifier
-from softdiff_ext.training.metrics import frechet_distance, nearest
+from softdiff_ext.evaluation.classifier import classify, train_classifier
+from softdiff_ext.evaluation.metrics import frechet_distance, kernel_distance, nearest, precision_recall
 
 # float64 eigen-decompositions of well-scaled matrices of width <= 6: errors of some 1e-15 times the trace, a square root of
 # an eigenvalue near zero loses half the digits
@@ -159,3 +160,122 @@ def test_classifier_learns_is_unsure_of_noise_and_repeats_itself() -> None:
 def test_classifier_refuses_unequal_counts() -> None:
     with pytest.raises(ValueError, match=r"\[N >= 1, C, H, W\] and \[N\], got \[4, 1, 8, 8\] and \[3\]"):
         train_classifier(torch.zeros(4, 1, 8, 8), torch.zeros(3, dtype=torch.int64))
+
+
+# --- kernel distance ---
+
+
+def gaussian(count: int, width: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(count, width, dtype=torch.float64, generator=draws) * scale + shift
+
+
+@given(st.integers(2, 9), widths, seeds)
+def test_kernel_distance_of_all_features_is_the_double_sum_of_its_definition(n: int, width: int, seed: int) -> None:
+    x, y = gaussian(n, width, seed), gaussian(n, width, seed + 1, shift=0.5)
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / width + 1.0) ** 3
+
+    def within(z: Tensor) -> float:
+        return sum(k(z[i], z[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+
+    expected = within(x) + within(y) - 2 * sum(k(a, b) for a in x for b in y) / n**2
+    found = kernel_distance(x, y, subsets=2, subset_size=n)
+    assert found.mean == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert found.std == pytest.approx(0.0, abs=1e-7 * (1 + abs(expected)))
+    assert kernel_distance(y, x, subsets=1, subset_size=n).mean == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_kernel_distance_by_parts_of_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = gaussian(60, 4, 0), gaussian(90, 4, 1, shift=0.3)
+    found = kernel_distance(*sets, subsets=7, subset_size=20)
+    monkeypatch.setattr("softdiff_ext.evaluation.metrics._ROWS", 17)
+    again = kernel_distance(*sets, subsets=7, subset_size=20)
+    assert (again.mean, again.std) == pytest.approx((found.mean, found.std), rel=1e-9)
+    assert kernel_distance(*sets, subsets=7, subset_size=20, seed=1).mean != again.mean
+
+
+@pytest.mark.parametrize(("size", "subsets"), [(5, 4000), (750, 10)])
+def test_kernel_distance_is_that_of_the_laws_however_few_features(size: int, subsets: int) -> None:
+    # D = 1, x ~ N(0, s^2), y ~ N(c, s^2): E k(x, y) = E (xy + 1)^3 by the moments c, c^2 + s^2, c^3 + 3 c s^2
+    c, s = 0.7, 0.5
+    moments_x, moments_y = (0.0, s**2, 0.0), (c, c**2 + s**2, c**3 + 3 * c * s**2)
+
+    def law(p: tuple[float, ...], q: tuple[float, ...]) -> float:
+        return p[2] * q[2] + 3 * p[1] * q[1] + 3 * p[0] * q[0] + 1
+
+    expected = law(moments_x, moments_x) + law(moments_y, moments_y) - 2 * law(moments_x, moments_y)
+    sets = gaussian(1500, 1, 0, scale=s), gaussian(1500, 1, 1, shift=c, scale=s)
+    found = kernel_distance(*sets, subsets=subsets, subset_size=size)
+    # 1500 features know the law to some 5 %; a mean that counted i = j would be off by 40 % with 5 features
+    assert found.mean == pytest.approx(expected, rel=0.15)
+    assert found.subset_size == size
+
+
+def test_kernel_distance_of_one_law_is_zero_within_its_spread() -> None:
+    found = kernel_distance(gaussian(2000, 8, 0), gaussian(2000, 8, 1))
+    assert found.subset_size == 1000
+    assert abs(found.mean) < 3 * found.std
+
+
+@pytest.mark.parametrize("measure", [frechet_distance, lambda x, y: kernel_distance(x, y).mean])
+def test_distances_grow_with_corruption(measure: Callable[[Tensor, Tensor], float]) -> None:
+    clean, others = gaussian(600, 6, 0), gaussian(600, 6, 1)
+    for corrupted in (
+        [others + shift for shift in (0.0, 0.3, 0.6, 1.2)],
+        [others * scale for scale in (1.0, 1.3, 1.7, 2.5)],
+        [others + noise * gaussian(600, 6, 2) for noise in (0.0, 0.6, 1.2, 2.4)],
+    ):
+        found = [measure(clean, features) for features in corrupted]
+        assert found == sorted(found)
+        assert found[-1] > 10 * abs(found[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subset_size": 1}, "subset_size must be from 2 to 4, the smaller of the sets, got 1"),
+        ({"subset_size": 5}, "subset_size must be from 2 to 4, the smaller of the sets, got 5"),
+        ({"subsets": 0}, "subsets must be at least 1, got 0"),
+    ],
+)
+def test_kernel_distance_errors(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"kernel_distance: {message}"):
+        kernel_distance(torch.zeros(4, 2), torch.zeros(6, 2), **options)
+    with pytest.raises(ValueError, match="kernel_distance: first must be finite"):
+        kernel_distance(torch.full((4, 2), math.inf), torch.zeros(6, 2))
+
+
+# --- precision and recall ---
+
+
+@given(st.integers(4, 12), st.integers(4, 12), widths, seeds, st.integers(1, 3))
+def test_precision_and_recall_by_their_definition(n: int, m: int, width: int, seed: int, k: int) -> None:
+    real, samples = gaussian(n, width, seed), gaussian(m, width, seed + 1, shift=0.8)
+
+    def covered(points: Tensor, centres: Tensor) -> float:
+        reach = [sorted(float((c - other).norm()) for other in centres)[k] for c in centres]
+        return sum(any(float((p - c).norm()) <= r for c, r in zip(centres, reach, strict=True)) for p in points) / len(points)
+
+    found = precision_recall(real, samples, k)
+    assert found == pytest.approx((covered(samples, real), covered(real, samples)), abs=1e-9)
+    assert precision_recall(samples, real, k) == pytest.approx(found[::-1], abs=1e-9)
+    assert precision_recall(real, real.flip(0), k) == (1.0, 1.0)
+
+
+def test_precision_and_recall_tell_lost_modes_from_bad_images() -> None:
+    modes = torch.randint(0, 2, (1000, 1), generator=torch.Generator().manual_seed(0)) * 20.0
+    real = gaussian(1000, 4, 1) + modes
+    precision, recall = precision_recall(real, gaussian(1000, 4, 2))  # one of two modes
+    assert precision > 0.9
+    assert recall == pytest.approx(0.5, abs=0.06)
+    precision, recall = precision_recall(real, gaussian(1000, 4, 3) * 9 + 10)  # both modes and all between
+    assert precision < 0.2
+
+
+def test_precision_and_recall_errors() -> None:
+    with pytest.raises(ValueError, match=r"neighbours must be from 1 .* got 3 of 9 and 3 features"):
+        precision_recall(torch.zeros(9, 2), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="both sets must have the same width D, got 2 and 3"):
+        precision_recall(torch.zeros(9, 2), torch.zeros(9, 3))

@@ -31,14 +31,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 import softdiff_ext as sd
+from softdiff_ext.evaluation.classifier import classify, train_classifier
+from softdiff_ext.evaluation.metrics import frechet_distance, nearest
 from softdiff_ext.processes import Process
 from softdiff_ext.rules import Rule
-from softdiff_ext.training.classifier import classify, train_classifier
 from softdiff_ext.training.config import TrainConfig
 from softdiff_ext.training.data import Images, load_images
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.loop import train
-from softdiff_ext.training.metrics import frechet_distance, nearest
 from softdiff_ext.training.network import build_network
 from softdiff_ext.training.options import BlurringOptions, NetworkOptions, SoftOptions
 from softdiff_ext.training.runs import load_run
