@@ -121,6 +121,11 @@ class ProcessScheduler(ProcessScheduling, SchedulerMixin, ConfigMixin):
         self.register_to_config(**{KEY: {"format": FORMAT, "state": checksum}})
         super().save_config(save_directory, push_to_hub, **kwargs)
 
+    def _set_up(self, process: Process, init_noise_sigma: float) -> None:
+        # diffusers takes what was given by position for defaults, and from_config would leave it behind
+        self.register_to_config(_use_default_values=[])
+        super()._set_up(process, init_noise_sigma)
+
     def _adopt(self: S, process: Process) -> S:
         """Take over the state of a process of the same kind."""
         self.process.load_state_dict(process.state_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ KEY = "_softdiff"
 
 
 def check_config(cls: type, config: dict[str, Any]) -> None:
-    """Refuse a configuration that another class wrote, or a newer version of the package: ValueError."""
+    """Refuse a configuration of another class, or of a newer version of the package: ValueError."""
     name = config.get("_class_name", cls.__name__)
     if name != cls.__name__:
         raise ValueError(f"config: was saved by {name}, which is not the {cls.__name__} that is to be built from it")
@@ -29,6 +30,9 @@ def check_config(cls: type, config: dict[str, Any]) -> None:
             f"config: {cls.__name__} was saved in format {found}, this softdiff_ext reads format {FORMAT}: install the one "
             f"that saved it, or a newer one"
         )
+    known = inspect.signature(cls).parameters
+    if foreign := [name for name in config if name not in known and not name.startswith("_")]:
+        raise ValueError(f"config: {cls.__name__} has no {', '.join(foreign)}: it is the configuration of another class")
 
 
 def write_state(process: Process, folder: Path) -> str | None:
