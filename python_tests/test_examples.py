@@ -89,6 +89,45 @@ def test_editing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_antialiased_downsampling(tmp_path: Path) -> None:
+    text = run("antialiased_downsampling.py", tmp_path, 250)
+    plain, blurred = numbers(text, "same class one pixel further")
+    assert blurred > plain + 15.0  # per cent
+    plain, blurred = numbers(text, "contrast of the false rings")
+    assert blurred < 0.1 * plain
+    assert (tmp_path / "antialiased_downsampling.png").stat().st_size > 5000
+
+
+def test_spectral_loss(tmp_path: Path) -> None:
+    text = run("spectral_loss.py", tmp_path)
+    plain, spectral = numbers(text, "within half a pixel")
+    assert plain < 80.0 < 95.0 < spectral  # per cent of the shifts
+    plain, spectral = numbers(text, "mean error")
+    assert spectral < 0.1 < 2.0 < plain  # pixels
+    assert (tmp_path / "spectral_loss.png").stat().st_size > 5000
+
+
+def test_learnable_blur(tmp_path: Path) -> None:
+    text = run("learnable_blur.py", tmp_path)
+    (largest,) = numbers(text, "largest error")
+    assert largest < 0.05  # pixels; the blurs are 0.5 to 3.8
+    (true,), (found,) = numbers(text, "true blur"), numbers(text, "found")
+    assert abs(found - true) < 0.02
+    blurred, sharpened = numbers(text, "RMS to the sharp images")
+    assert sharpened < 0.5 * blurred
+    assert (tmp_path / "learnable_blur.png").stat().st_size > 5000
+
+
+def test_frequency_weighted_denoiser(tmp_path: Path) -> None:
+    text = run("frequency_weighted_denoiser.py", tmp_path)
+    assert numbers(text, "mean difference")[0] < 0.005
+    noisy, learned, wiener = numbers(text, "PSNR")
+    assert noisy + 9.0 < learned  # dB
+    assert abs(learned - wiener) < 0.05
+    assert (tmp_path / "frequency_weighted_denoiser.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
 def test_the_matrix_of_families_and_rules(tmp_path: Path) -> None:
     """The command of docs/methods.md at a size that only shows that it runs: every cell is a number or a reason."""
     few = ("--steps", 3, "--sampler-steps", 3, "--few", 2, "--samples", 20, "--scans", 20, "--jobs", 1)
