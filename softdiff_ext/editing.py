@@ -49,6 +49,15 @@ def restore(
     Raises:
         TypeError, ValueError: not exactly one of t, sigma_blur and strength is given, it is out of the process's range, known
             is not a fitting bool tensor, or the rule does not fit. Nothing is computed before.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> process = sd.SoftDiffusion(sigma_blur=(0.01, 3.0))
+        >>> images = torch.rand(20, 1, 8, 8) * 2 - 1
+        >>> process.fit(images)
+        >>> network = lambda x, t: torch.zeros_like(x)  # a trained one predicts what is missing
+        >>> sd.restore(process, network, sd.dct_blur(images[:2], 1.0**2 / 2), sigma_blur=1.0, steps=5).shape
+        torch.Size([2, 1, 8, 8])
     """
     start = _starting_time(process, t, sigma_blur, strength)
     chosen, rule = _times(process, steps, start), process.default_rule if rule is None else rule
@@ -86,6 +95,15 @@ def inpaint(
         TypeError, ValueError: known is not a fitting bool tensor, or as `Process.sample`.
     Source:
         Wang et al. 2022, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, for this replacement.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> images, known = torch.rand(2, 1, 8, 8), torch.zeros(8, 8, dtype=torch.bool)
+        >>> known[:, :4] = True  # the left half
+        >>> network = lambda z, t: torch.zeros_like(z)
+        >>> filled = sd.inpaint(sd.BlurringDiffusion(), network, images, known, steps=5)
+        >>> torch.equal(filled[..., :4], images[..., :4])
+        True
     """
     chosen, rule = _times(process, steps, 1.0), process.default_rule if rule is None else rule
     process.check_rule(rule, chosen)
@@ -121,6 +139,13 @@ def interpolate(
         ValueError: the images do not have one shape [C, H, W], count is below 2, or as `restore`.
     Source:
         Rissanen et al. 2022, Generative Modelling with Inverse Heat Dissipation, on interpolation.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> first, second = torch.rand(2, 1, 8, 8) * 2 - 1
+        >>> network = lambda z, t: torch.zeros_like(z)
+        >>> sd.interpolate(sd.BlurringDiffusion(), network, first, second, count=5, t=0.5, steps=5).shape
+        torch.Size([5, 1, 8, 8])
     """
     if first.ndim != 3 or first.shape != second.shape:
         raise ValueError(f"interpolate: images must have one shape [C, H, W], got {list(first.shape)} and {list(second.shape)}")

@@ -28,6 +28,16 @@ class Level:
         TypeError: a field is neither a number nor a floating tensor.
         ValueError: a number is out of its range, or a tensor has more than one dimension. The values inside tensors are
             checked by the operator that uses them, on the CPU.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> sd.Level(log_a=-0.1, tau=1.5**2 / 2, sigma=0.3)  # one for the batch
+        Level(log_a=-0.1, tau=1.125, sigma=0.3, floor=0.0)
+        >>> sd.Level(tau=torch.tensor([0.5, 2.0])).tau.shape  # one for each of two samples
+        torch.Size([2])
+        >>> sd.Level(sigma=-1.0)
+        Traceback (most recent call last):
+        ValueError: Level: sigma must be finite and >= 0, got -1.0
     """
 
     log_a: float | Tensor = 0.0

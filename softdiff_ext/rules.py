@@ -35,7 +35,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Markov(Rule):
-    """The true posterior: kappa = alpha_ts r^2, omega^2 = sigma_s^2 (1 - alpha_ts^2 r^2). DDPM, VDM, Blurring Diffusion."""
+    """The true posterior: kappa = alpha_ts r^2, omega^2 = sigma_s^2 (1 - alpha_ts^2 r^2). DDPM, VDM, Blurring Diffusion.
+
+    Examples:
+        >>> import softdiff_ext as sd
+        >>> process = sd.BlurringDiffusion()
+        >>> process.default_rule
+        Markov()
+    """
 
     code: ClassVar[int] = 0
 
@@ -45,6 +52,11 @@ class Momentum(Rule):
     """Soft Diffusion's momentum sampler: kappa = r^2.
 
     omega^2 = sigma_t^2 - sigma_s^2 as published, or sigma_s^2 (1 - r^2), which keeps the marginals, with `exact`.
+
+    Examples:
+        >>> import softdiff_ext as sd
+        >>> sd.Momentum(exact=True)
+        Momentum(exact=True)
     """
 
     exact: bool = False
@@ -61,7 +73,13 @@ class Momentum(Rule):
 
 @dataclass(frozen=True)
 class DDIM(Rule):
-    """kappa = sqrt(1 - eta^2) r, omega = eta sigma_s; eta = 0 is the deterministic probability-flow step."""
+    """kappa = sqrt(1 - eta^2) r, omega = eta sigma_s; eta = 0 is the deterministic probability-flow step.
+
+    Examples:
+        >>> import softdiff_ext as sd
+        >>> sd.DDIM().adds_noise, sd.DDIM(eta=0.5).adds_noise
+        (False, True)
+    """
 
     eta: float = 0.0
     code: ClassVar[int] = 2
@@ -81,7 +99,13 @@ class DDIM(Rule):
 
 @dataclass(frozen=True)
 class Naive(Rule):
-    """Corrupt the estimate afresh: kappa = 0, omega = sigma_s, or `std` where given (IHDM's delta)."""
+    """Corrupt the estimate afresh: kappa = 0, omega = sigma_s, or `std` where given (IHDM's delta).
+
+    Examples:
+        >>> import softdiff_ext as sd
+        >>> sd.InverseHeatDissipation(delta=0.025).default_rule
+        Naive(std=0.025)
+    """
 
     std: float | None = None
     code: ClassVar[int] = 3
@@ -101,7 +125,13 @@ class Naive(Rule):
 
 @dataclass(frozen=True)
 class Cold(Rule):
-    """Cold Diffusion's algorithm 2: kappa = 1, omega = 0."""
+    """Cold Diffusion's algorithm 2: kappa = 1, omega = 0.
+
+    Examples:
+        >>> import softdiff_ext as sd
+        >>> sd.ColdDiffusion().default_rule, sd.Cold().adds_noise
+        (Cold(), False)
+    """
 
     code: ClassVar[int] = 4
 

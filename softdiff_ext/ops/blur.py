@@ -31,6 +31,20 @@ def dct_blur(x: Tensor, tau: float | Tensor, floor: float | Tensor = 0.0) -> Ten
     Source:
         Rissanen et al. 2022, Generative Modelling with Inverse Heat Dissipation, section 3; floor: Hoogeboom and Salimans 2022,
         Blurring Diffusion Models, appendix A.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> x = torch.zeros(1, 1, 9, 9)
+        >>> x[..., 4, 4] = 1.0
+        >>> blurred = sd.dct_blur(x, tau=1.5**2 / 2)  # a Gaussian of std 1.5 pixels
+        >>> [round(float(value), 3) for value in blurred[0, 0, 4, 4:]]
+        [0.071, 0.057, 0.029, 0.01, 0.002]
+        >>> round(float(blurred.sum()), 4)
+        1.0
+        >>> tau = torch.tensor([0.5, 2.0], requires_grad=True)  # one for each sample, and to be learned
+        >>> sd.dct_blur(x.expand(2, 1, 9, 9), tau).square().sum().backward()
+        >>> bool((tau.grad < 0).all())  # more blur, less contrast
+        True
     """
     if not is_dynamo_compiling():
         quick = level_filter.quick("dct_blur: ", x, None, None, (0.0, tau, 0.0, floor), 1)

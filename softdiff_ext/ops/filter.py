@@ -28,6 +28,18 @@ def spectral_filter(x: Tensor, gain: Tensor) -> Tensor:
         ValueError: x is not [B, C, H, W], gain does not broadcast to it or is on another device.
     Note:
         Differentiable to any order in x and gain. The gradient with respect to x is the same filter and saves nothing of x.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> gain = torch.zeros(8, 8)
+        >>> gain[0, 0] = 1.0  # keeps the mean alone
+        >>> x = torch.arange(64.0).view(1, 1, 8, 8)
+        >>> float(sd.spectral_filter(x, gain).std()) < 1e-4
+        True
+        >>> gain = torch.nn.Parameter(torch.ones(8, 8))  # a filter to learn
+        >>> sd.spectral_filter(x, gain).square().sum().backward()
+        >>> gain.grad.shape
+        torch.Size([8, 8])
     """
     if not is_dynamo_compiling():
         quick = _filter_sum.quick(x, gain, None, None, None, None)

@@ -35,6 +35,15 @@ def soft_score_loss(x_hat: Tensor, x: Tensor, level: Level) -> Tensor:
         Differentiable to any order in x_hat, x and the fields of level.
     Source:
         Daras et al. 2023, Soft Diffusion: Score Matching for General Corruptions, section 3.1.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> x = torch.ones(2, 1, 4, 4)
+        >>> sd.soft_score_loss(x, torch.zeros_like(x), sd.Level(tau=3.0))  # a blur keeps a constant error
+        tensor([16., 16.])
+        >>> fine = torch.tensor([1.0, -1.0]).repeat(2, 1, 4, 2)  # it hides one that changes sign at every pixel
+        >>> bool((sd.soft_score_loss(x + fine, x, sd.Level(tau=3.0)) < 1.0).all())
+        True
     """
     if isinstance(level, Level) and not is_dynamo_compiling():
         quick = _energy.quick(x_hat, x, level.fields)

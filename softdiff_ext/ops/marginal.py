@@ -33,6 +33,17 @@ def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: tor
         Differentiable to any order in x, noise and the fields of level.
     Source:
         Hoogeboom and Salimans 2022, Blurring Diffusion Models, equation 13; Daras et al. 2023, Soft Diffusion, equation 1.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> x = torch.zeros(4, 3, 32, 32)
+        >>> t = sd.Level(log_a=-0.2, tau=2.0, sigma=0.5, floor=1e-3)
+        >>> z_t = sd.diffuse(x, t, generator=torch.Generator().manual_seed(0))
+        >>> round(float(z_t.std()), 1)  # all of it is noise here
+        0.5
+        >>> levels = sd.Level(sigma=torch.tensor([0.0, 0.1, 0.2, 0.3]))  # one for each sample
+        >>> sd.diffuse(x, levels).std(dim=(1, 2, 3)).argsort().tolist()
+        [0, 1, 2, 3]
     """
     if x is not None and isinstance(level, Level) and not is_dynamo_compiling():
         quick = level_filter.quick("diffuse: level.", x, noise, seed_source(noise, generator), level.fields, 1)

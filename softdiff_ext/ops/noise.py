@@ -32,6 +32,12 @@ def normal(
         ValueError: a size is negative, or seed is out of range or not 0-d.
     Source:
         Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox4x32-10); Box and Muller 1958.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> noise = sd.normal((2, 3), seed=7)
+        >>> torch.equal(noise.flatten()[:4], sd.normal((4,), seed=7))  # number i depends on the seed and i alone
+        True
     """
     sizes = tuple(shape)
     if any(size < 0 for size in sizes):

@@ -54,6 +54,16 @@ def step(
         omega depends on frequency (Markov), which has the same law and saves a transform: it equals noise = idct(normal(..)).
     Source:
         docs/architecture.md has the table of rules with their papers.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> x = torch.rand(2, 3, 8, 8)
+        >>> s, t = sd.Level(tau=1.0, sigma=0.1), sd.Level(tau=2.0, sigma=0.2)
+        >>> z_t = sd.diffuse(x, t)
+        >>> z_s = sd.step(z_t, x, s, t, sd.DDIM())  # x stands for what a network makes of z_t
+        >>> clean = sd.step(z_t, x, sd.Level(), t, sd.DDIM())  # at the clean level nothing but the estimate is left
+        >>> torch.allclose(clean, x, atol=1e-5)
+        True
     """
     return _checked("step", z_t, "output", output, s, t, rule, prediction, noise, generator)
 
@@ -65,6 +75,15 @@ def posterior_sample(
 
     Source:
         Hoogeboom and Salimans 2022, Blurring Diffusion Models, section 3.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> s, t = sd.Level(sigma=0.1), sd.Level(sigma=0.2)
+        >>> z_t, x_hat = torch.rand(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+        >>> draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+        >>> a = sd.posterior_sample(z_t, x_hat, s, t, generator=draws[0])
+        >>> torch.equal(a, sd.step(z_t, x_hat, s, t, sd.Markov(), generator=draws[1]))
+        True
     """
     return _checked("posterior_sample", z_t, "x_hat", x_hat, s, t, _MARKOV, "x", noise, generator)
 
@@ -82,6 +101,14 @@ def momentum_step(
 
     Source:
         Daras et al. 2023, Soft Diffusion, algorithm 2.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> s, t = sd.Level(tau=1.0, sigma=0.1), sd.Level(tau=2.0, sigma=0.1)
+        >>> x_t, x_hat = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+        >>> x_s = sd.momentum_step(x_t, x_hat, s, t)  # the noise stays as it is, so no new one is drawn: Cold Diffusion's step
+        >>> torch.allclose(x_s, x_t + sd.dct_blur(x_hat, 1.0) - sd.dct_blur(x_hat, 2.0), atol=1e-6)
+        True
     """
     rule = _MOMENTUM if exact is False else Momentum(exact)
     return _checked("momentum_step", x_t, "x_hat", x_hat, s, t, rule, "x", noise, generator, state="x_t")
@@ -107,6 +134,16 @@ def posterior(z_t: Tensor, x_hat: Tensor, s: Level, t: Level) -> tuple[Tensor, T
         Differentiable to any order in z_t, x_hat and the fields of s and t.
     Source:
         Hoogeboom and Salimans 2022, Blurring Diffusion Models, section 3 (there in precision form).
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> s, t = sd.Level(sigma=1.0), sd.Level(sigma=2.0)  # no blur: r^2 = 1/4, so 3/4 of x_hat and 1/4 of z_t
+        >>> mean, variance = sd.posterior(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), s, t)
+        >>> mean
+        tensor([[[[0.2500, 0.2500],
+                  [0.2500, 0.2500]]]])
+        >>> variance.unique()
+        tensor([0.7500])
     """
     _check_arguments("posterior", "z_t", z_t, "x_hat", x_hat, s, t, Markov(), "x", None)
     mean = _run("posterior", z_t, x_hat, s, t, Markov(), "x", None, None)

@@ -39,6 +39,15 @@ class BlurringDiffusion(VariationalDiffusion):
     Source:
         Hoogeboom & Salimans 2023, Blurring Diffusion Models; no official code. Blocks: Teng et al. 2023, Relay Diffusion,
         which takes 4 pixels and sigma_blur_max = 3.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> process = sd.BlurringDiffusion(sigma_blur_max=4.0)
+        >>> [round(float((2 * process.level(torch.tensor([t])).tau).sqrt()), 2) for t in (0.0, 0.5, 1.0)]  # blur in pixels
+        [0.0, 2.0, 4.0]
+        >>> network = lambda z, t: torch.zeros_like(z)
+        >>> process.sample(network, (2, 1, 8, 8), steps=5, rule=sd.DDIM()).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     def __init__(

@@ -43,6 +43,14 @@ class ColdDiffusion(BlurLevels):
         Bansal et al. 2022, Cold Diffusion: Inverting Arbitrary Image Transforms Without Noise. The blur here is the exact one
         of the heat equation (half-sample symmetric border); theirs is a chain of truncated convolutions, whose last kernel
         falls short of its nominal width.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> process = sd.ColdDiffusion(levels=10, sigma_blur=(0.5, 8.0))
+        >>> process.fit(torch.rand(20, 1, 8, 8) * 2 - 1)
+        >>> network = lambda z, t: z  # a network that gives back what it sees leaves the start as it is
+        >>> process.sample(network, (2, 1, 8, 8), steps=10).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     prediction = "x"

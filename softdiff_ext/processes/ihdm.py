@@ -45,6 +45,14 @@ class InverseHeatDissipation(BlurLevels):
     Source:
         Rissanen et al. 2022, Generative Modelling with Inverse Heat Dissipation, and the authors' code; unlike that code,
         training includes level K, the first that the sampler meets.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> process = sd.InverseHeatDissipation(levels=10, sigma_blur=(0.5, 4.0))
+        >>> process.fit(torch.rand(20, 1, 8, 8) * 2 - 1)  # the training images, for the starts
+        >>> network = lambda z, t: torch.zeros_like(z)
+        >>> process.sample(network, (2, 1, 8, 8), steps=10).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     prediction = "mean"

@@ -52,6 +52,14 @@ class SoftDiffusion(Process):
         ValueError: an argument is out of its range, or sigma_blur is given beside a corruption.
     Source:
         Daras et al. 2023, Soft Diffusion: Score Matching for General Corruptions; no official code.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> process = sd.SoftDiffusion(sigma_blur=(0.01, 3.0))
+        >>> process.fit(torch.rand(20, 1, 8, 8) * 2 - 1)  # sets the schedule by the data, and the starts
+        >>> network = lambda x, t: torch.zeros_like(x)
+        >>> process.sample(network, (2, 1, 8, 8), steps=5).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     prediction = "x"  # output() adds x_t to the residual that the network gives

@@ -42,6 +42,16 @@ class VariationalDiffusion(Process):
         ValueError: an argument is out of its range, or weighting does not go with the schedule.
     Source:
         Ho et al. 2020, Denoising Diffusion Probabilistic Models; Kingma et al. 2021, Variational Diffusion Models.
+
+    Examples:
+        >>> import torch, softdiff_ext as sd
+        >>> process = sd.VariationalDiffusion()
+        >>> round(float(process.level(torch.tensor([0.5])).sigma), 4)  # half of the variance is noise half of the way
+        0.7071
+        >>> network = lambda z, t: torch.zeros_like(z)  # yours, from images and times [B] in [0, 1]
+        >>> loss, _ = process.loss(network, torch.rand(4, 1, 8, 8) * 2 - 1)
+        >>> process.sample(network, (2, 1, 8, 8), steps=5).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     default_rule = Markov()
