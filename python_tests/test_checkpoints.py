@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,21 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(tmp_path: Path, monkeypa
     load_checkpoint(tmp_path / "step-00000001")
     save_checkpoint(tmp_path, make(2), keep=1)  # clears what the crash left
     assert sorted(os.listdir(tmp_path)) == ["step-00000002"]
+
+
+def test_a_file_that_cannot_grow_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, make(1), keep=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # bytes: the system itself refuses more, as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"step-00000002 cannot be written: File too large; the last whole .* step-00000001"):
+            save_checkpoint(tmp_path, make(2), keep=1)
+        with pytest.raises(OSError, match="there is no earlier checkpoint"):
+            save_checkpoint(tmp_path / "new", make(2), keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(os.listdir(tmp_path)) == ["new", "step-00000001"]
+    load_checkpoint(tmp_path / "step-00000001")
 
 
 @pytest.mark.parametrize("part", PARTS)

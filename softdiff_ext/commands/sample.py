@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from softdiff_ext.commands.arguments import Run, parse
-from softdiff_ext.training.sampling import RULES, sample_run
+from softdiff_ext.training.group import end_processes
+from softdiff_ext.training.sampling import BATCH, RULES, sample_run
 
 RuleName = Literal["default", "markov", "momentum", "momentum-exact", "ddim", "naive", "cold"]
 
@@ -24,6 +26,7 @@ def run_sample(arguments: Sequence[str]) -> int:
         seed: int = 0,
         out: Path | None = None,
         overwrite: bool = False,
+        batch: int = BATCH,
     ) -> tuple[Path, Path]:
         """Draw images from the averaged weights of a run's last checkpoint, as a PNG sheet and a .npy array in [-1, 1].
 
@@ -36,9 +39,12 @@ def run_sample(arguments: Sequence[str]) -> int:
             seed: Names the random numbers.
             out: Files to write, without suffix: OUT.png and OUT.npy; RUN/samples/STEP-seed-SEED where not given.
             overwrite: Replace files that exist.
+            batch: Images drawn at once by a process; the images do not depend on it, but for rounding.
         """
-        return sample_run(run, count, steps, RULES[rule], seed, out, overwrite, quadratic=times == "quadratic")
+        return sample_run(run, count, steps, RULES[rule], seed, out, overwrite, times == "quadratic", batch)
 
     sheet, array = parse(options, "sample", arguments)
-    print(f"{sheet}\n{array}")
+    end_processes()
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes
+        print(f"{sheet}\n{array}")
     return 0

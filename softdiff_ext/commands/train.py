@@ -11,12 +11,13 @@ from typing import Any
 from softdiff_ext.commands.arguments import HELP, Option, Run, call, read
 from softdiff_ext.commands.help import show_help
 from softdiff_ext.training.config import TrainConfig, load_config
+from softdiff_ext.training.group import end_processes
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.options import PROCESSES
 from softdiff_ext.training.presets import preset_names, read_config
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Run": ("config", "resume"),
+    "Run": ("config", "resume", "auto_resume"),
     "Images": ("data", "mode"),
     "Training": (
         "process",
@@ -27,9 +28,9 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "decay",
         "clip",
         "ema_decay",
-        "mixed_precision",
         "seed",
     ),
+    "Speed and memory": ("mixed_precision", "gradient_accumulation", "activation_checkpointing", "compile", "parallel"),
     "What the run keeps": ("log_every", "sample_every", "sample_count", "sample_steps", "checkpoint_every", "keep"),
 }
 
@@ -43,10 +44,13 @@ def run_train(arguments: Sequence[str]) -> int:
         return 0
     run, config, resume = parse_train(arguments)
     done = train(config, run, resume)
+    end_processes()
+    first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes
     if done < config.steps:
-        print(f"softdiff: stopped after step {done}; continue with: softdiff train {run} --resume", file=sys.stderr)
+        if first:
+            print(f"softdiff: stopped after step {done}; continue with: softdiff train {run} --resume", file=sys.stderr)
         return 130
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes
+    if first:
         print(f"trained {done} steps; draw images with: softdiff sample {run}; see all of it with: softdiff report {run}")
     return 0
 
@@ -69,7 +73,9 @@ def parse_train(arguments: Sequence[str]) -> Parsed:
 def options_of(default: TrainConfig) -> Callable[..., Parsed]:
     """The parameters and the help of the command; options of the config that are not given are those of `default`."""
 
-    def options(run: Run, config: str | None = None, resume: bool = False, settings: TrainConfig = default) -> Parsed:
+    def options(
+        run: Run, config: str | None = None, resume: bool = False, auto_resume: bool = False, settings: TrainConfig = default
+    ) -> Parsed:
         """Train a network. The folder RUN keeps its options, checkpoints, sample grids and curves.
 
         Ctrl-C saves a checkpoint and stops; --resume goes on from the last one.
@@ -78,8 +84,9 @@ def options_of(default: TrainConfig) -> Callable[..., Parsed]:
             run: Run folder, new or empty; with --resume that of the run to continue.
             config: A preset (below) or a YAML file with these options; other flags replace what it says.
             resume: Continue RUN with its saved options; only --steps may be given anew.
+            auto_resume: Continue RUN if it has begun, else begin it: for a command that a launcher may repeat.
         """
-        return run, settings, resume
+        return run, settings, resume or (auto_resume and (run / "config.yaml").is_file())
 
     return options
 

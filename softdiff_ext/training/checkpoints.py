@@ -17,12 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from softdiff_ext.training.files import sync_folder, write_and_sync
 
 FORMAT = 1
 PARTS = ("model", "ema", "optimizer", "process")
 _NAME = re.compile(r"step-(\d+)")
+_SCALER = ("scale", "_growth_tracker")  # what changes of a GradScaler's state
 
 Tensors = dict[str, Tensor]
 
@@ -52,21 +55,37 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
     """Write folder/step-XXXXXXXX and remove all but the last `keep` checkpoints.
 
-    Everything is written into a hidden folder beside, synced to disk and renamed, so a crash leaves no half checkpoint.
+    Everything is written into a hidden folder beside, synced to disk and renamed, so a crash leaves no half checkpoint, and a
+    full disk no part of one.
 
     Raises:
-        OSError: there is a checkpoint of this step already, or the disk refuses.
+        OSError: there is a checkpoint of this step already, or the disk refuses; the message says what is left.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(".step-*"):  # of a run that was killed while it saved
-        shutil.rmtree(left_over)
     path = folder / f"step-{checkpoint.step:08d}"
     beside = folder / f".{path.name}"
-    beside.mkdir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_over in folder.glob(".step-*"):  # of a run that was killed while it saved
+            shutil.rmtree(left_over)
+        beside.mkdir()
+        _write_parts(beside, checkpoint)
+        os.rename(beside, path)
+        sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)  # what was written of it is no use and may be in the way of what is
+        last = [whole.name for whole in checkpoint_paths(folder) if whole != path]
+        left = f"the last whole checkpoint is {last[-1]}" if last else "there is no earlier checkpoint"
+        raise OSError(f"checkpoint: {path} cannot be written: {error.strerror or error}; {left}") from error
+    for old in checkpoint_paths(folder)[:-keep]:
+        shutil.rmtree(old)
+
+
+def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
+    """The tensors and the manifest of a checkpoint."""
     files = {}
     for part in PARTS:
         content = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors[part].items()})
-        write_and_sync(beside / _file(part), content)
+        write_and_sync(folder / _file(part), content)
         files[_file(part)] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {
         "format": FORMAT,
@@ -76,12 +95,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         "torch": torch.__version__,
         "files": files,
     }
-    write_and_sync(beside / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
-    sync_folder(beside)
-    os.rename(beside, path)
+    write_and_sync(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
     sync_folder(folder)
-    for old in checkpoint_paths(folder)[:-keep]:
-        shutil.rmtree(old)
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -151,21 +166,30 @@ def restore_module(module: nn.Module, checkpoint: Checkpoint, part: str) -> None
         raise ValueError(f"checkpoint: {_file(part)} does not fit this run: {' '.join(str(error).split())}") from error
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """An optimizer's state as tensors named index.key, the index counting parameters as state_dict does."""
+def optimizer_tensors(optimizer: torch.optim.Optimizer, scaler: GradScaler | None = None) -> Tensors:
+    """An optimizer's state as tensors named index.key, the index counting parameters as state_dict does, and its scaler's."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
+    tensors = {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
+    scaling = {} if scaler is None else scaler.state_dict()
+    return tensors | {f"scaler.{name}": torch.tensor(scaling[name], dtype=torch.float64) for name in _SCALER if name in scaling}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Load the part "optimizer"; its options (learning rate and so on) stay as they are.
+def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, scaler: GradScaler | None = None) -> None:
+    """Load the part "optimizer", sharded as its parameters are; its options (learning rate and so on) stay as they are.
 
     Raises:
-        ValueError: an entry has not the shape of its parameter.
+        ValueError: an entry has not the shape of its parameter, or the scaler's are missing.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in checkpoint.tensors["optimizer"].items():
+    saved = dict(checkpoint.tensors["optimizer"])
+    scaling = {name: saved.pop(f"scaler.{name}") for name in _SCALER if f"scaler.{name}" in saved}
+    if scaler is not None and scaler.is_enabled():
+        if len(scaling) < len(_SCALER):
+            raise ValueError(f"checkpoint: {_file('optimizer')} does not fit this run: it was trained without a loss scale")
+        numbers = {"scale": float(scaling["scale"]), "_growth_tracker": int(scaling["_growth_tracker"])}
+        scaler.load_state_dict({**scaler.state_dict(), **numbers})
+    for name, tensor in sorted(saved.items()):  # processes share out one tensor after the other, and files have no order
         index, _, key = name.partition(".")
         fits = (
             index.isdecimal() and int(index) < len(parameters) and tensor.shape in (parameters[int(index)].shape, torch.Size())
@@ -174,5 +198,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) 
             raise ValueError(
                 f"checkpoint: {_file('optimizer')} does not fit this run: no parameter for {name} {list(tensor.shape)}"
             )
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = sharded_as(parameters[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def sharded_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor that all processes hold, sharded as a parameter of its shape is; as it is, where the parameter is not."""
+    if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
+        return tensor
+    return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)

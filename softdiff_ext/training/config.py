@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import yaml  # type: ignore[import-untyped]
 
 from softdiff_ext.processes import Process
+from softdiff_ext.training.data_options import ImageOptions, Mode
 from softdiff_ext.training.options import (
     PROCESSES,
     SCHEDULES,
@@ -26,15 +27,19 @@ from softdiff_ext.training.options import (
 
 T = TypeVar("T")
 
+HOW = ("images.lazy", "images.workers", "gradient_accumulation", "activation_checkpointing", "compile", "parallel")
+"""Options that say how a run is computed, not what: it may continue with others."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Options of a training run."""
 
     data: str = "digits"
-    """digits, folder:PATH (images) or fashion-mnist:PATH (its idx files)."""
-    mode: Literal["grey", "rgb"] | None = None
-    """Convert a folder's images; None wants them all grey or all RGB."""
+    """digits, folder:PATH, emoji:PATH, arrays:FILE (.npy, .npz), fashion-mnist:PATH or hf:NAME (Hugging Face)."""
+    mode: Mode | None = None
+    """Convert images; None wants them all grey or all RGB."""
+    images: ImageOptions = field(default_factory=ImageOptions)
     process: ProcessName = "blurring"
     """The corruption that the network learns to undo."""
     vdm: VdmOptions = field(default_factory=VdmOptions)
@@ -46,7 +51,7 @@ class TrainConfig:
     steps: int = 20_000
     """Optimiser steps."""
     batch_size: int = 64
-    """Images a step and process (device)."""
+    """Images a step, in all: each process takes an equal share of them."""
     learning_rate: float = 2e-4
     """Adam's learning rate after the warm-up."""
     warmup: int = 500
@@ -57,8 +62,16 @@ class TrainConfig:
     """Largest norm of the gradient."""
     ema_decay: float = 0.999
     """Decay of the averaged weights that samples are drawn with."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """Precision inside the network."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision inside the network; fp16 scales the loss, bf16 needs no scale."""
+    gradient_accumulation: int = 1
+    """Parts in which a process computes its share of a batch, one after the other: less memory, the same step."""
+    activation_checkpointing: bool = False
+    """Compute activations again for the gradient instead of keeping them: less memory, a third more time."""
+    compile: bool = False
+    """Compile the blocks of the network with torch.compile."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What processes share: ddp the batch alone, fsdp also weights, averages and optimiser state."""
     seed: int = 0
     """Names all random numbers of the run."""
     log_every: int = 10
@@ -77,10 +90,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self, "process", f"one of {', '.join(PROCESSES)}", self.process in PROCESSES)
         check(self, "decay", "none or linear", self.decay in ("none", "linear"))
-        check(self, "mixed_precision", "no or bf16", self.mixed_precision in ("no", "bf16"))
+        check(self, "mixed_precision", "no, bf16 or fp16", self.mixed_precision in ("no", "bf16", "fp16"))
+        check(self, "parallel", "ddp or fsdp", self.parallel in ("ddp", "fsdp"))
+        for name in ("activation_checkpointing", "compile"):
+            check(self, name, "true or false", isinstance(getattr(self, name), bool))
         for name in (
             "steps",
             "batch_size",
+            "gradient_accumulation",
             "log_every",
             "sample_every",
             "sample_count",
@@ -125,13 +142,13 @@ class TrainConfig:
     def check_continues(self, saved: TrainConfig, where: Path) -> None:
         """Raise ValueError where these options differ from those `saved` in `where`: the run cannot go on.
 
-        Only `steps` may differ, unless the learning rate depends on it.
+        Only `steps` may differ, unless the learning rate depends on it, and how the run is computed (`HOW`).
         """
         mine, others = _flat(self), _flat(saved)
         differences = [
             f"--{name.replace('_', '-')} is {value} but was {others[name]}"
             for name, value in mine.items()
-            if value != others[name] and (name != "steps" or self.decay != "none")
+            if value != others[name] and name not in HOW and (name != "steps" or self.decay != "none")
         ]
         if differences:
             raise ValueError(f"resume: {'; '.join(differences)} in {where}")

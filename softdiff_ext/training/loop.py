@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from softdiff_ext.processes import Process
+from softdiff_ext.processes.draws import BatchDraws
 from softdiff_ext.training.checkpoints import (
     Checkpoint,
+    Tensors,
     checkpoint_paths,
     load_checkpoint,
     optimizer_tensors,
@@ -22,13 +24,15 @@ from softdiff_ext.training.checkpoints import (
     save_checkpoint,
 )
 from softdiff_ext.training.config import TrainConfig, config_from_dict, load_config
-from softdiff_ext.training.data import Batches, Images, load_images
+from softdiff_ext.training.data import load_images, make_batches, skip_report
 from softdiff_ext.training.ema import EMA
+from softdiff_ext.training.engine import Engine, Means, clip_gradients, whole
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.interrupt import stop_request
 from softdiff_ext.training.network import build_network
+from softdiff_ext.training.preview import CPU, HELD_OUT_IMAGES, draw_samples, held_out_loss
 from softdiff_ext.training.progress import TrainingProgress
-from softdiff_ext.training.randomness import generator, permutation, stream_seed
+from softdiff_ext.training.randomness import generator, stream_seed
 from softdiff_ext.training.record import Record
 
 FIT_IMAGES = 10_000  # a power spectrum or a start distribution needs no more, and what a process keeps is in each checkpoint
@@ -37,14 +41,16 @@ FIT_IMAGES = 10_000  # a power spectrum or a start distribution needs no more, a
 def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     """Train a network and keep everything about it in the folder `run`.
 
-    Every random number is a pure function of (seed, step, process), so a run that was killed and resumed ends on the CPU,
-    with as many processes and threads, with the same bits as an unbroken one. Ctrl-C or SIGTERM saves a checkpoint and
-    returns early.
+    Every random number is a pure function of the seed, the step and the place of the image in its batch, so a run that was
+    killed and resumed ends on the CPU, with as many processes and threads, with the same bits as an unbroken one; with
+    another number of processes or parts it goes on with the same numbers to rounding, but for dropout, which each process and
+    part draws for itself. Ctrl-C or SIGTERM saves a checkpoint and returns early.
 
     Args:
         config: all options.
-        run: its folder, empty or not there; config.yaml, log.jsonl, checkpoints/, samples/ and tensorboard/ are written into it.
-        resume: continue from the last checkpoint in `run`; the saved options must be those of `config`, but for `steps`.
+        run: its folder, empty or not there; takes config.yaml, log.jsonl, checkpoints/, samples/ and tensorboard/.
+        resume: continue from the last checkpoint in `run`; the saved options must be those of `config`, but for `steps` and
+            those that say how the run is computed.
 
     Returns:
         The number of steps done: config.steps, or fewer when it was asked to stop.
@@ -53,75 +59,94 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
         ValueError: an option, the data or a checkpoint is unusable; raised before anything is written.
         FileExistsError: `run` is not empty and resume is False.
         FloatingPointError: the loss is not finite any more.
-        RuntimeError: several processes were started but do not know each other.
+        OSError: a checkpoint cannot be written; the one before is whole.
+        RuntimeError: several processes were started but do not know each other, or each other's disk.
     """
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    refuse_separate_processes(accelerator)
-    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
-    if accelerator.is_main_process:
+    engine = Engine(config)
+    if engine.main:
         check_run_folder(config, run, resume)
 
-    train_images, held_out = load_images(config.data, config.mode)
-    train_images = train_images.to(device)
-    batches = Batches(train_images, config.batch_size, config.seed, rank, world)
+    train_images, held_out = load_images(config.data, config.mode, config.images)
+    train_images = train_images.to(engine.device)
+    batches = make_batches(train_images, engine.part, config.seed, engine.rank, engine.world)
+    unseen = held_out.some(HELD_OUT_IMAGES, "held-out")
     torch.manual_seed(config.seed)
-    process = config.build_process().to(device)
+    process = config.build_process().to(engine.device)
     network = build_network(config.network, train_images.shape)
     ema = EMA(network, config.ema_decay)
-    ema.model.to(device)
-    model = accelerator.prepare(network)
-    schedule = list(process.parameters())  # of a learned schedule: other families have none
-    parameters = [*model.parameters(), *schedule]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-    state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, process)
-    start = state.restore_or_begin(run, resume, train_images)
-    accelerator.wait_for_everyone()  # all have read before the first one writes
-    if accelerator.is_main_process:
+
+    checkpoint = last_of(config, run, (len(train_images), *train_images.shape)) if resume else None
+    if checkpoint is None:
+        process.fit(train_images.some(FIT_IMAGES, "fit"))
+    else:
+        for name, module in (("model", network), ("ema", ema.model), ("process", process)):
+            restore_module(module, checkpoint, name)
+    model = engine.trainable(network)
+    engine.place(ema.model)
+    weights, schedule = list(network.parameters()), list(process.parameters())  # only learned schedules have any
+    groups = [{"params": parameters} for parameters in (weights, schedule) if parameters]
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    if checkpoint is not None:
+        restore_optimizer(optimizer, checkpoint, engine.scaler)
+    state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, engine.scaler, process)
+    start = 0 if checkpoint is None else checkpoint.step
+    del checkpoint
+    engine.agree(start, run)  # all have read before the first one writes
+    if engine.main:
         write_file(run / "config.yaml", config.to_yaml().encode())
 
-    losses: list[Tensor] = []
+    means, parts = Means(), config.gradient_accumulation
     with (
-        TrainingProgress(start, config.steps, config.batch_size * world, accelerator.is_main_process) as progress,
-        Record(run, start, config.batch_size * world, accelerator.is_main_process) as record,
+        TrainingProgress(start, config.steps, config.batch_size, engine.main) as progress,
+        Record(run, start, config.batch_size, engine.main) as record,
         stop_request() as stop,
     ):
+        if skipped := skip_report(train_images, held_out):
+            progress.say(skipped)
         done = start
         for step in range(start, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate_at(step)
-            torch.manual_seed(stream_seed(config.seed, "dropout", step, rank))
-            draws = generator(device, config.seed, "loss", step, rank)
-
-            loss, details = process.loss(model, batches(step), generator=draws)
-            accelerator.backward(loss)
-            for parameter in schedule:  # the wrapper around the network averages the gradients of the network only
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
-            gradient_norm = accelerator.clip_grad_norm_(parameters, config.clip)
-            optimizer.step()
+            for part in range(parts):
+                torch.manual_seed(stream_seed(config.seed, "dropout", step * parts + part, engine.rank))
+                first = (part * engine.world + engine.rank) * engine.part  # place in the batch of all processes and parts
+                draws = BatchDraws(generator(CPU, config.seed, "loss", step), first, config.batch_size)
+                with engine.gradients(model, last=part == parts - 1):
+                    loss, details = process.loss(partial(engine.call, model), batches(step * parts + part), draws)
+                    engine.scaler.scale(loss / parts).backward()  # type: ignore[no-untyped-call]
+                means.add({"loss": loss, **details})
+            for parameter in schedule:  # what is around the network averages the gradients of the network only
+                assert parameter.grad is not None
+                parameter.grad = engine.mean(parameter.grad)
+            engine.scaler.unscale_(optimizer)
+            gradient_norm = clip_gradients([*weights, *schedule], config.clip)
+            engine.scaler.step(optimizer)
+            engine.scaler.update()
             optimizer.zero_grad()
             ema.update(step)
 
             done = step + 1
             last = done == config.steps
-            losses.append(loss.detach())
             progress.advance(done)
             if done % config.log_every == 0 or last:
-                mean_loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))  # waits for the device: not each step
-                losses.clear()
-                if not math.isfinite(mean_loss):
-                    raise FloatingPointError(f"loss is {mean_loss} after step {done}: lower --learning-rate or --clip")
-                progress.loss(done, mean_loss)
-                record.scalars(done, {"loss": mean_loss, "gradient_norm": float(gradient_norm), **details})
+                scalars = means.take(engine)  # waits for the device: not each step
+                if not math.isfinite(scalars["loss"]):
+                    raise FloatingPointError(f"loss is {scalars['loss']} after step {done}: lower --learning-rate or --clip")
+                progress.loss(done, scalars["loss"])
+                record.scalars(done, {**scalars, "gradient_norm": float(gradient_norm)})
             if done % config.sample_every == 0 or last:
-                record.samples(done, config, process, ema.model, held_out)
-            stopping = should_stop(accelerator, stop.asked, done, config.log_every)
+                with record.pause():
+                    images = draw_samples(engine, process, ema.model, train_images.shape)
+                    record.samples(done, images, held_out_loss(engine, process, ema.model, unseen))
+            stopping = should_stop(engine, stop.asked, done, config.log_every)
             if done % config.checkpoint_every == 0 or last or stopping:
-                if accelerator.is_main_process:
-                    save_checkpoint(run / "checkpoints", state.checkpoint(done), config.keep)
-                accelerator.wait_for_everyone()
+                with record.pause():
+                    saved = state.checkpoint(done, keep=engine.main)
+                    if engine.main:
+                        save_checkpoint(run / "checkpoints", saved, config.keep)
+                    engine.wait()
             if stopping:
                 break
-    accelerator.end_training()
     return done
 
 
@@ -134,39 +159,45 @@ class State:
     model: nn.Module
     ema: nn.Module
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
     process: Process
 
-    def checkpoint(self, step: int) -> Checkpoint:
-        tensors = {
-            "model": dict(self.model.state_dict()),
-            "ema": dict(self.ema.state_dict()),
-            "optimizer": optimizer_tensors(self.optimizer),
-            "process": dict(self.process.state_dict()),
+    def checkpoint(self, step: int, keep: bool = True) -> Checkpoint:
+        """What to save. Shards are put together, so all processes must call this; only where `keep` the tensors are kept."""
+        parts = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer, self.scaler),
+            "process": self.process.state_dict(),
         }
+        tensors = {name: collected(part.items(), keep) for name, part in parts.items()}
         return Checkpoint(step, self.config.to_dict(), self.images, tensors)
 
-    def restore_or_begin(self, run: Path, resume: bool, images: Images) -> int:
-        """Load the last checkpoint, or fit the process where there is none; returns the number of steps done."""
-        paths = checkpoint_paths(run / "checkpoints") if resume else []
-        if not paths:
-            self.process.fit(images.floats(permutation(len(images), "fit")[:FIT_IMAGES]))
-            return 0
-        path = paths[-1]
-        checkpoint = load_checkpoint(path)
-        if checkpoint.step > self.config.steps:
-            raise ValueError(
-                f"resume: {run} has done {checkpoint.step} steps already, more than the {self.config.steps} asked for"
-            )
-        self.config.check_continues(config_from_dict(checkpoint.config), path)
-        if checkpoint.images != self.images:
-            raise ValueError(
-                f"resume: {path} was trained on images {list(checkpoint.images)}, the data are now {list(self.images)}"
-            )
-        restore_module(self.model, checkpoint, "model")
-        restore_module(self.ema, checkpoint, "ema")
-        restore_module(self.process, checkpoint, "process")
-        restore_optimizer(self.optimizer, checkpoint)
-        return checkpoint.step
+
+def collected(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> Tensors:
+    """The tensors whole and on the CPU, one at a time: a device need not hold them all."""
+    kept = {}
+    for name, tensor in tensors:
+        full = whole(tensor)
+        if keep:
+            kept[name] = full.detach().cpu()
+    return kept
+
+
+def last_of(config: TrainConfig, run: Path, images: tuple[int, int, int, int]) -> Checkpoint | None:
+    """The last checkpoint of a run that `config` and the images continue, verified; None where there is none yet."""
+    paths = checkpoint_paths(run / "checkpoints")
+    if not paths:
+        return None
+    checkpoint = load_checkpoint(paths[-1])
+    if checkpoint.step > config.steps:
+        raise ValueError(f"resume: {run} has done {checkpoint.step} steps already, more than the {config.steps} asked for")
+    config.check_continues(config_from_dict(checkpoint.config), paths[-1])
+    if checkpoint.images != images:
+        raise ValueError(
+            f"resume: {paths[-1]} was trained on images {list(checkpoint.images)}, the data are now {list(images)}"
+        )
+    return checkpoint
 
 
 def check_run_folder(config: TrainConfig, run: Path, resume: bool) -> None:
@@ -177,20 +208,10 @@ def check_run_folder(config: TrainConfig, run: Path, resume: bool) -> None:
         raise FileExistsError(f"run folder {run} exists and is not empty: continue it with --resume, or choose another")
 
 
-def refuse_separate_processes(accelerator: Accelerator) -> None:
-    """torchrun on a machine without GPU starts processes that accelerate leaves alone: each would train the whole run."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started != accelerator.num_processes:
-        raise RuntimeError(
-            f"{started} processes were started, but accelerate sees {accelerator.num_processes}, so each would train alone: "
-            "set ACCELERATE_USE_CPU=true to train on CPUs with torchrun"
-        )
-
-
-def should_stop(accelerator: Accelerator, asked: bool, done: int, every: int) -> bool:
+def should_stop(engine: Engine, asked: bool, done: int, every: int) -> bool:
     """Whether to stop after this step: all processes must agree, and asking each other costs a wait, so not at each step."""
-    if accelerator.num_processes == 1:
+    if engine.world == 1:
         return asked
     if done % every:
         return False
-    return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum") > 0)
+    return bool(engine.mean(torch.tensor(float(asked), device=engine.device)) > 0)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from softdiff_ext.processes import Process
-from softdiff_ext.training.config import TrainConfig
-from softdiff_ext.training.data import ImageSet
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.log import StepLog
-from softdiff_ext.training.randomness import generator
-
-HELD_OUT_IMAGES = 512  # a held-out loss from more would cost more than the steps between two sheets
 
 
 class Record:
@@ -56,24 +50,18 @@ class Record:
             for name, value in points.items():
                 self.writer.add_scalar(f"train/{name}", value, step)
 
-    @torch.no_grad()
-    def samples(self, step: int, config: TrainConfig, process: Process, model: nn.Module, held_out: ImageSet) -> None:
-        """A sheet of samples and the loss on images never trained on.
-
-        Both always use the same random numbers, so that what changes from one to the next is the network alone.
-        """
-        if not (self.writer and self.log):
-            return
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Around what is no training: images/s leave it out."""
         begun = time.monotonic()
-        device = next(model.parameters()).device
-        shape = (config.sample_count, *held_out.shape)
-        draws = generator(device, config.seed, "samples")
-        sheet = image_sheet(process.sample(model, shape, process.level_times(config.sample_steps), generator=draws))
-        save_png(self.run / "samples" / f"step-{step:08d}.png", sheet)
-        self.writer.add_image("samples", sheet, step)
+        yield
+        self.since += time.monotonic() - begun
 
-        batch = held_out.some(HELD_OUT_IMAGES, "held-out").to(device)
-        loss, _ = process.loss(model, batch, generator=generator(device, config.seed, "held-out"))
-        self.writer.add_scalar("held_out/loss", float(loss), step)
-        self.log.add(step, {"held_out_loss": float(loss)})
-        self.since += time.monotonic() - begun  # the speed is that of training
+    def samples(self, step: int, images: Tensor, held_out_loss: float) -> None:
+        """A sheet of samples [N, C, H, W], and the loss on images never trained on."""
+        if self.writer and self.log:
+            sheet = image_sheet(images)
+            save_png(self.run / "samples" / f"step-{step:08d}.png", sheet)
+            self.writer.add_image("samples", sheet, step)
+            self.writer.add_scalar("held_out/loss", held_out_loss, step)
+            self.log.add(step, {"held_out_loss": held_out_loss})

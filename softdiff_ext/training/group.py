@@ -1,0 +1,82 @@
+"""The processes of a launch, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor
+
+
+class Group:
+    """This process and the others that a launcher started with it: torchrun, accelerate launch, or none.
+
+    Attributes:
+        device, rank, world: where this process computes, its number and how many there are.
+        main: whether it is the one that writes.
+
+    Raises:
+        RuntimeError: several processes were started but do not know each other.
+        ValueError: the launcher asks for an engine that only options ask for here.
+    """
+
+    def __init__(self) -> None:
+        refuse_other_launchers()
+        self.accelerator = Accelerator(mixed_precision="no")
+        refuse_separate_processes(self.accelerator)
+        self.device, self.rank = self.accelerator.device, self.accelerator.process_index
+        self.world, self.main = self.accelerator.num_processes, self.accelerator.is_main_process
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes."""
+        if self.world == 1:
+            return values
+        mean = values / self.world
+        dist.all_reduce(mean)  # a sum: gloo knows no mean
+        return mean
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values [n, ...] of all processes in their order, [world * n, ...]; they must have one shape."""
+        if self.world == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        dist.all_gather(parts, values.contiguous())
+        return torch.cat(parts)
+
+    def agree(self, done: int, run: object) -> None:
+        """Raise RuntimeError unless all processes begin after the same step: they may look at different disks."""
+        found = self.gather(torch.tensor([done], device=self.device)).tolist()
+        if len(set(found)) > 1:
+            raise RuntimeError(
+                f"processes found different checkpoints of {run}, of steps {', '.join(map(str, found))}: "
+                f"it must be on a file system that all machines share"
+            )
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.accelerator.wait_for_everyone()
+
+
+def refuse_other_launchers() -> None:
+    """`accelerate launch` can ask for engines by environment variables, which this loop does not look at."""
+    for variable in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM"):
+        if os.environ.get(variable, "false").lower() == "true":
+            raise ValueError(f"{variable} is set, but this trainer shards by itself: unset it, and give --parallel fsdp")
+
+
+def refuse_separate_processes(accelerator: Accelerator) -> None:
+    """torchrun on a machine without GPU starts processes that accelerate leaves alone: each would train the whole run."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise RuntimeError(
+            f"{started} processes were started, but accelerate sees {accelerator.num_processes}, so each would train alone: "
+            "set ACCELERATE_USE_CPU=true to train on CPUs with torchrun"
+        )
+
+
+def end_processes() -> None:
+    """What every process of a launch does last, after its work has gone well."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
