@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import softdiff_ext as sd
 from softdiff_ext.cli import main
 from softdiff_ext.commands.arguments import collect
 from softdiff_ext.commands.train import SECTIONS, options_of, parse_train
-from softdiff_ext.training.config import TrainConfig
+from softdiff_ext.training.config import TrainConfig, config_from_dict, load_config
+from softdiff_ext.training.data import SOURCES
+from softdiff_ext.training.network import build_network
 from softdiff_ext.training.options import PROCESSES
-from softdiff_ext.training.presets import read_config
+from softdiff_ext.training.presets import preset_names, read_config
 from softdiff_ext.training.sampling import RULES
 
 NETWORK = ["--network.channels", "8", "8", "--network.blocks", "1", "--network.attention"]
@@ -131,6 +135,59 @@ def test_help_shows_the_values_of_a_preset(capsys: pytest.CaptureFixture[str]) -
     assert "[20000]" in help_of(capsys, "train")
     assert f"[{read_config('digits').steps}]" in help_of(capsys, "train", "--config", "digits")
     assert "--count N" in help_of(capsys, "sample")
+
+
+PRESETS = {
+    "digits": (1, 8, 8),
+    "fashion-mnist": (1, 28, 28),
+    "emoji-64": (3, 64, 64),
+    "cifar10": (3, 32, 32),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds_its_process_and_network(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = read_config(name)
+    assert config_from_dict(config.to_dict()) == config
+    config.build_process()
+    with torch.device("meta"):  # shapes alone: the largest has hundreds of MB of weights
+        network = build_network(config.network, PRESETS[name])
+        assert sum(parameter.numel() for parameter in network.parameters()) > 100_000
+    kind = config.data.partition(":")[0]
+    config.images.check_source(kind, config.data)
+    assert kind in {source.partition(":")[0] for source in SOURCES}
+    described = preset_names()[name]
+    assert described[0].isalnum()
+    assert name in help_of(capsys, "train")
+
+
+def test_presets_are_those_that_are_tested() -> None:
+    assert set(preset_names()) == set(PRESETS)
+
+
+def test_a_preset_trains_and_flags_come_before_it(tmp_path: Path) -> None:
+    arguments = ["--config", "digits", "--steps", "2", "--sample-count", "2", "--sample-steps", "2"]
+    assert main(["train", str(tmp_path / "run"), *arguments]) == 0
+    wanted = replace(read_config("digits"), steps=2, sample_count=2, sample_steps=2)
+    assert load_config(tmp_path / "run" / "config.yaml") == wanted
+
+
+def test_a_config_file_of_your_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("process: soft\nsteps: 5\n")
+    _, config, _ = parse_train([str(tmp_path / "run"), f"--config={own}", "--soft.sigma", "0.1", "0.2"])
+    assert (config.process, config.steps, config.soft.sigma) == ("soft", 5, (0.1, 0.2))
+    own.write_text("network:\n  chanels: [8]\n")
+    assert "own.yaml: unknown option chanels in NetworkOptions" in refused(
+        capsys, "train", str(tmp_path / "run"), "--config", str(own)
+    )
+    own.write_text("steps: 0\n")
+    assert "own.yaml: config: steps must be an integer >= 1" in refused(
+        capsys, "train", str(tmp_path / "run"), "--config", str(own)
+    )
+    message = refused(capsys, "train", str(tmp_path / "run"), "--config", "digits", "--resume")
+    assert "a run goes on with the options it began with: leave --config out" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
 
 
 def test_sample_writes_a_sheet_and_an_array(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

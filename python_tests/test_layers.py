@@ -21,12 +21,12 @@ LAYERS = (
     ("editing",),
     ("__init__",),
     ("training", "integrations"),
-    ("evaluation",),
+    ("evaluation", "report"),
     ("commands",),
     ("cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-EXTRAS = ("training", "integrations", "evaluation", "commands", "cli", "__main__")
+EXTRAS = ("training", "integrations", "evaluation", "report", "commands", "cli", "__main__")
 """What may import packages that only an extra installs."""
 
 

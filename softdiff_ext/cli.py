@@ -12,12 +12,13 @@ usage: softdiff COMMAND ...
 commands:
   train RUN [options]    train a network; the folder RUN keeps everything about it
   sample RUN [options]   draw images from a trained network
+  report RUN [options]   one HTML page about a run: curves, samples, both paths to play, nearest neighbours
   export RUN DIR         write a trained network as a pipeline folder of diffusers
   info                   versions, instruction set, devices: what to put into a bug report
 
 softdiff COMMAND --help lists the options of a command. To begin with:
   softdiff train runs/a --config digits
-  softdiff sample runs/a"""
+  softdiff report runs/a"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +77,13 @@ def sample(arguments: Sequence[str]) -> int:
     return run_sample(arguments)
 
 
+def report(arguments: Sequence[str]) -> int:
+    """Write one page about a run."""
+    from softdiff_ext.commands.report import run_report
+
+    return run_report(arguments)
+
+
 def export(arguments: Sequence[str]) -> int:
     """Write a run as a pipeline folder of diffusers."""
     from softdiff_ext.commands.export import run_export
@@ -83,4 +91,10 @@ def export(arguments: Sequence[str]) -> int:
     return run_export(arguments)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "sample": sample, "export": export, "info": info}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "sample": sample,
+    "report": report,
+    "export": export,
+    "info": info,
+}

@@ -218,7 +218,8 @@ def convert(kind: Any, words: Sequence[str], flag: str) -> Any:
         except ValueError:
             pass
     got = " ".join(words)
-    near = meant(got, [choice for member in members(kind) for choice in choices_of(member)])
+    choices = choices_of(kind)
+    near = next(filter(None, (meant(word, choices) for word in words if word not in choices)), "")
     raise ValueError(f"{flag} wants {wanted_by(kind)}, got {repr(got) if words else 'nothing'}{near and f'; {near}'}")
 
 
@@ -242,18 +243,24 @@ def convert_one(kind: Any, words: Sequence[str]) -> Any:
 
 
 def choices_of(kind: Any) -> list[str]:
-    return [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
+    """The words that a Literal, a tuple of them or a union with one allows; empty for other types."""
+    if get_origin(kind) is Literal:
+        return [str(choice) for choice in get_args(kind)]
+    parts = get_args(kind)[:1] if get_origin(kind) is tuple else members(kind)
+    return [] if parts == (kind,) else [choice for part in parts for choice in choices_of(part)]
 
 
 def wanted_by(kind: Any) -> str:
-    """A type in words: "an integer", "one of grey, rgb, or none"."""
+    """A type in words: "an integer", "2 numbers", "one of grey, rgb or none"."""
     names = {int: "an integer", float: "a number", str: "a text", Path: "a path", NoneType: "none"}
     plural = {int: "integers", float: "numbers", str: "texts", Path: "paths"}
 
     def words(member: Any) -> str:
         if get_origin(member) is tuple:
-            parts = get_args(member)
-            return f"{plural[parts[0]]}" if parts[-1] is Ellipsis else f"{len(parts)} {plural[parts[0]]}"
+            first, *others = get_args(member)
+            some = plural[first] if first in plural else f"of {', '.join(choices_of(first))}"
+            number = "" if others == [Ellipsis] else f"{len(others) + 1} "
+            return f"{number or ('' if first in plural else 'any ')}{some}"
         return f"one of {', '.join(choices_of(member))}" if choices_of(member) else names[member]
 
     return " or ".join(words(member) for member in members(kind))

@@ -91,8 +91,8 @@ def metavar(kind: Any) -> str:
 def explanation(option: Option) -> Text:
     """What an option means, what it may be, and its value where it is not given."""
     text = Text(option.text)
-    if choices := [choice for member in members(option.kind) for choice in choices_of(member)]:
-        text.append(f" One of {', '.join(choices)}." if text.plain.endswith(".") else f": {', '.join(choices)}.")
+    if choices := choices_of(option.kind):
+        text.append(f" One of {', '.join(choices)}.")
     if option.default is not MISSING and option.default is not None and option.default is not False:
         text.append(f" [{shown(option.default)}]", style="dim")
     return text

@@ -20,7 +20,7 @@ def image_sheet(images: Tensor, columns: int | None = None, gap: int = 2) -> Ten
     """Lay images out in rows on a grey ground.
 
     Args:
-        images: [N, C, H, W] in [-1, 1], N >= 1, C 1 or 3; clipped. Small ones are enlarged by whole factors.
+        images: [N, C, H, W] in [-1, 1], N >= 1, C 1, 3 or 4; clipped. Small ones are enlarged by whole factors.
         columns: images a row; None: as square as N allows.
         gap: pixels between images.
 
@@ -30,11 +30,10 @@ def image_sheet(images: Tensor, columns: int | None = None, gap: int = 2) -> Ten
     Raises:
         ValueError: images has another shape.
     """
-    if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
-        raise ValueError(f"image_sheet: images must have shape [N >= 1, 1 or 3, H, W], got {list(images.shape)}")
-    zoom = math.ceil(_SMALLEST / images.shape[-1])
-    pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    pixels = pixels.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2).expand(-1, 3, -1, -1)
+    if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3, 4):
+        raise ValueError(f"image_sheet: images must have shape [N >= 1, 1, 3 or 4, H, W], got {list(images.shape)}")
+    pixels, zoom = rgb_bytes(images), sheet_zoom(images.shape[-1])
+    pixels = pixels.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
     columns = columns or math.ceil(math.sqrt(len(pixels)))
     rows = math.ceil(len(pixels) / columns)
     tiles = F.pad(pixels, (gap, 0, gap, 0), value=128)
@@ -42,6 +41,41 @@ def image_sheet(images: Tensor, columns: int | None = None, gap: int = 2) -> Ten
     ground[: len(tiles)] = tiles
     sheet = ground.reshape(rows, columns, *tiles.shape[1:]).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
     return F.pad(sheet, (0, gap, 0, gap), value=128)
+
+
+def rgb_bytes(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] in [-1, 1], clipped, as uint8 [N, 3, H, W]; C is 1 (grey), 3, or 4 (colour, opacity; laid on white)."""
+    unit = (images.detach().float().cpu().clamp(-1, 1) + 1) / 2
+    if unit.shape[1] == 4:
+        colour, opacity = unit[:, :3], unit[:, 3:]
+        unit = colour * opacity + 1 - opacity
+    return (unit * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def sheet_zoom(width: int) -> int:
+    """The whole factor by which a sheet enlarges images of this width."""
+    return math.ceil(_SMALLEST / width)
+
+
+def cut_sheet(sheet: Tensor, count: int, shape: tuple[int, int], gap: int = 2) -> Tensor:
+    """The images that `image_sheet` laid out as square as it could, uint8 [count, 3, H, W].
+
+    Args:
+        sheet: uint8 [3, height, width].
+        count: images on it.
+        shape: (H, W) of one.
+
+    Raises:
+        ValueError: the sheet has not the size that these make.
+    """
+    (height, width), zoom = shape, sheet_zoom(shape[1])
+    columns = math.ceil(math.sqrt(count))
+    rows, tile = math.ceil(count / columns), (height * zoom + gap, width * zoom + gap)
+    wanted = [3, rows * tile[0] + gap, columns * tile[1] + gap]
+    if list(sheet.shape) != wanted:
+        raise ValueError(f"cut_sheet: {count} images of {height}x{width} make a sheet {wanted}, got {list(sheet.shape)}")
+    tiles = sheet[:, gap:, gap:].unfold(1, tile[0] - gap, tile[0]).unfold(2, tile[1] - gap, tile[1])
+    return tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)[:count, :, ::zoom, ::zoom]
 
 
 def save_png(path: Path, pixels: Tensor) -> None:

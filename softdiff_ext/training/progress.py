@@ -26,7 +26,7 @@ class _ImagesPerSecond(ProgressColumn):
 def memory() -> str:
     """Memory in use: the largest of this process's tensors so far on a GPU, or all of this process where there is none."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of GPU"
+        return f"GPU {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
     return f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB"
 
 

@@ -1,0 +1,64 @@
+"""What `softdiff evaluate` measured: the JSON files in RUN/evaluation as tables, whatever they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of numbers and words under named columns."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[object]]
+
+
+def quality_tables(run: Path) -> list[Table]:
+    """The tables of all files in run/evaluation, in the order of their names.
+
+    Raises:
+        ValueError: a file is no JSON.
+    """
+    tables = []
+    for path in sorted((run / "evaluation").glob("*.json")):
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"report: {path} is damaged: {error}") from error
+        tables += list(tables_of(content, path.stem.replace("_", " ")))
+    return tables
+
+
+def tables_of(content: Any, caption: str) -> Iterator[Table]:
+    """A mapping's plain values as a table of two columns, a list of mappings as one of a column a key, and so on inside."""
+    if isinstance(content, dict):
+        plain = [[words(name), shown(value)] for name, value in content.items() if is_plain(value)]
+        if plain:
+            yield Table(caption, ["measure", "value"], plain)
+        for name, value in content.items():
+            if not is_plain(value):
+                yield from tables_of(value, f"{caption}: {words(name)}")
+    elif isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        columns = list(dict.fromkeys(name for row in content for name, value in row.items() if is_plain(value)))
+        if columns:
+            rows: list[list[object]] = [[shown(row.get(name)) for name in columns] for row in content]
+            yield Table(caption, [words(name) for name in columns], rows)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value goes into one cell: a number, a word, or a short list of them."""
+    short = isinstance(value, list) and len(value) <= 6 and not any(isinstance(item, (dict, list)) for item in value)
+    return value is None or isinstance(value, (str, int, float, bool)) or short
+
+
+def shown(value: Any) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
