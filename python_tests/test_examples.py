@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -125,6 +126,47 @@ def test_frequency_weighted_denoiser(tmp_path: Path) -> None:
     assert noisy + 9.0 < learned  # dB
     assert abs(learned - wiener) < 0.05
     assert (tmp_path / "frequency_weighted_denoiser.png").stat().st_size > 5000
+
+
+SCHEDULERS = {
+    "shipped": None,
+    "ddpm": 'diffusers.DDPMScheduler(num_train_timesteps=1000, prediction_type="v_prediction")',
+    "vdm": "softdiff.VDMScheduler()",
+    "ihdm": "softdiff.IHDMScheduler(num_train_timesteps=20, sigma_blur_max=6.0).fit(images)",
+    "soft": "softdiff.SoftDiffusionScheduler(sigma_blur_max=6.0).fit(images)",
+    "cold": "softdiff.ColdDiffusionScheduler(num_train_timesteps=20, sigma_blur_max=8.0).fit(images)",
+}
+"""What stands on the right of `noise_scheduler =` in the training script; None is what is there."""
+CLASSES = {
+    "shipped": "BlurringDiffusionScheduler",
+    "ddpm": "DDPMScheduler",
+    "vdm": "VDMScheduler",
+    "ihdm": "IHDMScheduler",
+    "soft": "SoftDiffusionScheduler",
+    "cold": "ColdDiffusionScheduler",
+}
+
+
+def test_one_line_of_the_training_script_changes_the_diffusion(tmp_path: Path) -> None:
+    text = (EXAMPLES / "train_unconditional.py").read_text()
+    few = ["--max-steps", "3", "--sample-steps", "3", "--sample-count", "2", "--channels", "8", "16"]
+    driver = "import runpy, sys\n"  # one process: to import diffusers takes longer than all six runs
+    for name, line in SCHEDULERS.items():
+        changed, count = re.subn(r"(?m)^( *noise_scheduler = ).*$", rf"\g<1>{line}", text)
+        assert count == 1
+        assert len(set(changed.splitlines()) ^ set(text.splitlines())) == 2
+        (tmp_path / f"{name}.py").write_text(text if line is None else changed)
+        arguments = [f"{name}.py", *few, "--output", str(tmp_path / name)]
+        driver += f"sys.argv = {arguments}\nrunpy.run_path({str(tmp_path / f'{name}.py')!r}, run_name='__main__')\n"
+    (tmp_path / "all.py").write_text(driver)
+    losses = numbers(run("all.py", folder=tmp_path), "step 3: loss")
+    assert len(losses) == len(SCHEDULERS)
+    assert all(0.0 < loss < 3.0 for loss in losses)
+    for name, kind in CLASSES.items():
+        index = json.loads((tmp_path / name / "model_index.json").read_text())
+        assert index["scheduler"][1] == kind
+        with Image.open(tmp_path / name / "samples.png") as sheet:
+            assert sheet.size == (4 * 2 * 8, 4 * 8)
 
 
 @pytest.mark.slow

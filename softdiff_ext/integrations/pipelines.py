@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -84,17 +85,10 @@ class SoftdiffPipeline(DiffusionPipeline):
 
         z = self._start(shape, generator, first) if start is None else start
         z = z.to(device=self._execution_device, dtype=self.unet.dtype)
-        draws = [ImageDraws(one) for one in generator] if isinstance(generator, list) else [ImageDraws(generator, first)]
-        last = len(self.scheduler.timesteps) - 1
+        noise = self._noise(generator, first)
         for index, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
             output = self.unet(self.scheduler.scale_model_input(z, timestep), timestep).sample
-            if not hasattr(self.scheduler, "prior"):
-                z = self.scheduler.step(output, timestep, z, generator=generator).prev_sample
-                continue
-            noise = None
-            if self.scheduler.rule.adds_noise and index < last:
-                noise = torch.cat([draw(index, part) for draw, part in zip(draws, z.chunk(len(draws)), strict=True)])
-            z = self.scheduler.step(output, timestep, z, variance_noise=noise).prev_sample
+            z = self.scheduler.step(output, timestep, z, **noise(index, z)).prev_sample
 
         images: Any = (z / 2 + 0.5).clamp(0, 1)
         if output_type != "pt":
@@ -103,6 +97,21 @@ class SoftdiffPipeline(DiffusionPipeline):
             images = self.numpy_to_pil(images)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _noise(self, generator: Any, first: int) -> Callable[[int, Tensor], dict[str, Any]]:
+        """What `step` is given as noise for the step of an index: numbers for each image, or the generator."""
+        if not hasattr(self.scheduler, "prior"):
+            return lambda index, z: {"generator": generator}
+        draws = [ImageDraws(one) for one in generator] if isinstance(generator, list) else [ImageDraws(generator, first)]
+        last = len(self.scheduler.timesteps) - 1
+
+        def noise(index: int, z: Tensor) -> dict[str, Any]:
+            if index == last or not self.scheduler.rule.adds_noise:
+                return {}
+            parts = zip(draws, z.chunk(len(draws)), strict=True)
+            return {"variance_noise": torch.cat([draw(index, part) for draw, part in parts])}
+
+        return noise
 
     def _start(self, shape: tuple[int, ...], generator: Any, first: int) -> Tensor:
         if hasattr(self.scheduler, "prior"):
