@@ -12,6 +12,7 @@ usage: softdiff COMMAND ...
 commands:
   train RUN [options]    train a network; the folder RUN keeps everything about it
   sample RUN [options]   draw images from a trained network
+  evaluate RUN [options] how good its images are: distances to real ones, bits per dimension, nearest training images
   report RUN [options]   one HTML page about a run: curves, samples, both paths to play, nearest neighbours
   export RUN DIR         write a trained network as a pipeline folder of diffusers
   info                   versions, instruction set, devices: what to put into a bug report
@@ -77,6 +78,13 @@ def sample(arguments: Sequence[str]) -> int:
     return run_sample(arguments)
 
 
+def evaluate(arguments: Sequence[str]) -> int:
+    """Measure the images of a run."""
+    from softdiff_ext.commands.evaluate import run_evaluate
+
+    return run_evaluate(arguments)
+
+
 def report(arguments: Sequence[str]) -> int:
     """Write one page about a run."""
     from softdiff_ext.commands.report import run_report
@@ -94,6 +102,7 @@ def export(arguments: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
     "sample": sample,
+    "evaluate": evaluate,
     "report": report,
     "export": export,
     "info": info,

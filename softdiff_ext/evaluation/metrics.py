@@ -153,8 +153,8 @@ def precision_recall(real: Tensor, samples: Tensor, neighbours: int = 3) -> tupl
 def _covered(points: Tensor, centres: Tensor, neighbours: int) -> float:
     """Share of the points that lie in a ball around one of the centres."""
     # each centre is its own nearest one, at distance 0
-    reach = torch.cat([_distances(part, centres).kthvalue(neighbours + 1).values for part in centres.split(_ROWS)])
-    inside = [(_distances(part, centres) <= reach).any(dim=1) for part in points.split(_ROWS)]
+    reach = torch.cat([_distances(part, centres).kthvalue(neighbours + 1).values for part in torch.split(centres, _ROWS)])
+    inside = [(_distances(part, centres) <= reach).any(dim=1) for part in torch.split(points, _ROWS)]
     return float(torch.cat(inside).double().mean())
 
 
