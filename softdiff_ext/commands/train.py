@@ -83,7 +83,7 @@ def options_of(default: TrainConfig) -> Callable[..., Parsed]:
         Args:
             run: Run folder, new or empty; with --resume that of the run to continue.
             config: A preset (below) or a YAML file with these options; other flags replace what it says.
-            resume: Continue RUN with its saved options; only --steps may be given anew.
+            resume: Continue RUN with its saved options; --steps and those of speed and memory (not precision) may change.
             auto_resume: Continue RUN if it has begun, else begin it: for a command that a launcher may repeat.
         """
         return run, settings, resume or (auto_resume and (run / "config.yaml").is_file())

@@ -33,7 +33,7 @@ class Group:
         """The mean over the processes."""
         if self.world == 1:
             return values
-        mean = values / self.world
+        mean: Tensor = values / self.world
         dist.all_reduce(mean)  # a sum: gloo knows no mean
         return mean
 

@@ -76,6 +76,8 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     ema = EMA(network, config.ema_decay)
 
     checkpoint = last_of(config, run, (len(train_images), *train_images.shape)) if resume else None
+    start = 0 if checkpoint is None else checkpoint.step
+    engine.agree(start, run)  # all have read before the first one writes
     if checkpoint is None:
         process.fit(train_images.some(FIT_IMAGES, "fit"))
     else:
@@ -89,9 +91,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
     if checkpoint is not None:
         restore_optimizer(optimizer, checkpoint, engine.scaler)
     state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, engine.scaler, process)
-    start = 0 if checkpoint is None else checkpoint.step
-    del checkpoint
-    engine.agree(start, run)  # all have read before the first one writes
+    del checkpoint  # each process has read all of it
     if engine.main:
         write_file(run / "config.yaml", config.to_yaml().encode())
 
