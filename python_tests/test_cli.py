@@ -142,6 +142,7 @@ PRESETS = {
     "fashion-mnist": (1, 28, 28),
     "emoji-64": (3, 64, 64),
     "cifar10": (3, 32, 32),
+    "celeba-64": (3, 64, 64),
 }
 
 
@@ -178,7 +179,7 @@ def test_a_config_file_of_your_own(tmp_path: Path, capsys: pytest.CaptureFixture
     _, config, _ = parse_train([str(tmp_path / "run"), f"--config={own}", "--soft.sigma", "0.1", "0.2"])
     assert (config.process, config.steps, config.soft.sigma) == ("soft", 5, (0.1, 0.2))
     own.write_text("network:\n  chanels: [8]\n")
-    assert "own.yaml: unknown option chanels in NetworkOptions" in refused(
+    assert "own.yaml: unknown option chanels in NetworkOptions; did you mean channels?" in refused(
         capsys, "train", str(tmp_path / "run"), "--config", str(own)
     )
     own.write_text("steps: 0\n")

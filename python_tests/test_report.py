@@ -276,7 +276,7 @@ def test_a_run_logs_every_step_once(run: Path, tmp_path: Path) -> None:
 def test_curves_are_drawn_where_their_values_are() -> None:
     figure = chart("c", "Loss <1>", [Curve("a", [10, 20, 30], [1.0, 3.0, 2.0]), Curve("none", [], [])])
     assert "Loss &lt;1&gt;" in figure
-    assert 'points="52.0,214.0 221.0,10.0 390.0,112.0"' in figure  # a right and left edge, bottom, top, middle
+    assert 'points="54.0,212.0 218.0,10.0 382.0,111.0"' in figure  # left and bottom, middle and top, right and middle
     assert "a: 2 at step 30, least 1 at step 10" in figure
     Checked(figure)
     Checked(chart("c", "one value", [Curve("a", [5], [0.0])]))
@@ -297,6 +297,7 @@ def test_ticks_are_round_and_numbers_short() -> None:
     assert linear_ticks(0.03, 0.97) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert linear_ticks(5, 5) == pytest.approx([2, 3, 4, 5, 6, 7, 8])
     assert log_ticks(0.03, 40) == pytest.approx([0.01, 0.1, 1, 10, 100])
+    assert log_ticks(0.065, 1.08) == pytest.approx([0.05, 0.1, 0.2, 0.5, 1, 2])
     assert log_ticks(0.3, 4) == pytest.approx([0.2, 0.5, 1, 2, 5])
     assert [short(value) for value in (1500, 0.0712345, 2e-5, 0, 3e6)] == ["1.5k", "0.0712", "2e-05", "0", "3M"]
     assert evenly(10, 4) == [0, 3, 6, 9]

@@ -140,13 +140,14 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten that reach from `low` to `high` or beyond, and where they are few also 2 and 5 times them."""
+    """Powers of ten that reach from `low` to `high` or beyond, where they are few with 2 and 5 times them between."""
     powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9) + 1)
-    if len(powers) > 6:
-        return [10.0**power for power in powers][:: math.ceil(len(powers) / 6)]
-    fine = [factor * 10.0**power for power in powers for factor in ((1, 2, 5) if len(powers) <= 3 else (1,))]
-    below, above = [tick for tick in fine if tick <= low], [tick for tick in fine if tick >= high]
-    return [tick for tick in fine if (not below or tick >= below[-1]) and (not above or tick <= above[0])]
+    fine = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    first = max(i for i, tick in enumerate(fine) if tick <= low * (1 + 1e-9))
+    last = min(i for i, tick in enumerate(fine) if tick >= high * (1 - 1e-9))
+    if last - first < 7:
+        return fine[first : last + 1]
+    return [10.0**power for power in powers][:: math.ceil(len(powers) / 6)]
 
 
 def short(value: float) -> str:

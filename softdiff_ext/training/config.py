@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -188,7 +189,9 @@ def _build(kind: type[T], values: Any) -> T:
         raise ValueError(f"wanted a mapping of the options of {kind.__name__}, got {type(values).__name__}")
     hints = get_type_hints(kind)
     if unknown := sorted(str(name) for name in values if name not in hints):
-        raise ValueError(f"unknown option {', '.join(unknown)} in {kind.__name__}")
+        near = difflib.get_close_matches(unknown[0], hints, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown option {', '.join(unknown)} in {kind.__name__}{hint}")
     made: dict[str, Any] = {}
     for name, value in values.items():
         made[name] = (
