@@ -6,7 +6,8 @@ import os
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 
 
@@ -24,10 +25,11 @@ class Group:
 
     def __init__(self) -> None:
         refuse_other_launchers()
-        self.accelerator = Accelerator(mixed_precision="no")
-        refuse_separate_processes(self.accelerator)
-        self.device, self.rank = self.accelerator.device, self.accelerator.process_index
-        self.world, self.main = self.accelerator.num_processes, self.accelerator.is_main_process
+        # not Accelerator: that also fixes a precision for the whole program, which may have one of its own
+        self.state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+        refuse_separate_processes(self.state)
+        self.device, self.rank = self.state.device, self.state.process_index
+        self.world, self.main = self.state.num_processes, self.state.is_main_process
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes."""
@@ -56,7 +58,7 @@ class Group:
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        self.accelerator.wait_for_everyone()
+        self.state.wait_for_everyone()
 
 
 def refuse_other_launchers() -> None:
@@ -66,12 +68,12 @@ def refuse_other_launchers() -> None:
             raise ValueError(f"{variable} is set, but this trainer shards by itself: unset it, and give --parallel fsdp")
 
 
-def refuse_separate_processes(accelerator: Accelerator) -> None:
+def refuse_separate_processes(state: PartialState) -> None:
     """torchrun on a machine without GPU starts processes that accelerate leaves alone: each would train the whole run."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started != accelerator.num_processes:
+    if started != state.num_processes:
         raise RuntimeError(
-            f"{started} processes were started, but accelerate sees {accelerator.num_processes}, so each would train alone: "
+            f"{started} processes were started, but accelerate sees {state.num_processes}, so each would train alone: "
             "set ACCELERATE_USE_CPU=true to train on CPUs with torchrun"
         )
 
