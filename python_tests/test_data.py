@@ -133,8 +133,17 @@ def test_colour_and_transparency(tmp_path: Path) -> None:
     assert np.array_equal(over[:, 0, 0], [0x10, 0x20, 0x30])
     assert np.array_equal(only(tmp_path / "rgba", "rgb", transparency="drop"), in_order)
     assert np.array_equal(only(tmp_path / "rgba", "rgba"), see_through.transpose(2, 0, 1))
-    with pytest.raises(ValueError, match=r"png has pixels of kind RGBA, not grey \(L\) or RGB: give --mode .* or --mode rgba"):
+    with pytest.raises(
+        ValueError,
+        match=r"png has pixels of kind RGBA, with transparency, not grey \(L\) or RGB: give --mode .* or --mode rgba",
+    ):
         load_images(f"folder:{tmp_path}/rgba")
+    for name in "ab":  # one colour of an RGB file is said to be transparent
+        (tmp_path / "key").mkdir(exist_ok=True)
+        Image.fromarray(colour).save(tmp_path / "key" / f"{name}.png", transparency=tuple(colour[0, 0].tolist()))
+    with pytest.raises(ValueError, match="has pixels of kind RGB, with transparency"):
+        load_images(f"folder:{tmp_path}/key")
+    assert np.array_equal(only(tmp_path / "key", "rgb")[:, 0, 0], [255, 255, 255])
     with pytest.raises(ValueError, match="background must be a colour name or #rrggbb, got 'blurple'"):
         load_images(f"folder:{tmp_path}/rgba", "rgb", ImageOptions(background="blurple"))
 

@@ -68,7 +68,7 @@ def load_features(name: str, train: ImageSet, device: torch.device) -> Features:
             training set; "inception", those of the published FID, where their weights are on this machine; "MODULE:FUNCTION" a
             function or network of yours, images [B, C, H, W] in [-1, 1] -> [B, D], looked for in the current folder, too.
         train: the training set.
-        device: where a network is put.
+        device: where a network is put, and the images that a function of yours is given.
     Raises:
         ImportError: a package is missing that the features need.
         ValueError: the name is unknown; the data have no labels; the weights or the function are not there.
@@ -80,7 +80,7 @@ def load_features(name: str, train: ImageSet, device: torch.device) -> Features:
     if name == "inception":
         return _inception(device)
     if ":" in name:
-        return _own(name)
+        return _own(name, device)
     raise ValueError(f"features must be one of {', '.join(CHOICES)}, got {name!r}")
 
 
@@ -142,7 +142,7 @@ def _inception(device: torch.device) -> Features:
     return Features("Inception", "FID", "KID", text, lambda images: network(rgb_bytes(images).to(device)).flatten(1))
 
 
-def _own(name: str) -> Features:
+def _own(name: str, device: torch.device) -> Features:
     module, _, attribute = name.partition(":")
     sys.path.insert(0, "")  # as `python -m` has it: the current folder
     try:
@@ -154,5 +154,7 @@ def _own(name: str) -> Features:
     if not callable(found):
         raise ValueError(f"features: {name} must be a function or network, got {type(found).__name__}")
     if isinstance(found, nn.Module):
-        found = found.eval()
-    return Features(attribute, f"FD-{attribute}", f"KD-{attribute}", f"{name} of yours", found)
+        found = found.to(device).eval()
+    return Features(
+        attribute, f"FD-{attribute}", f"KD-{attribute}", f"{name} of yours", lambda images: found(images.to(device))
+    )

@@ -40,9 +40,11 @@ class Prepare:
         """
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"data: {where} has pixels of kind {image.mode}, wanted 8-bit ones")
-        if self.mode is None and image.mode not in ("L", "RGB"):
-            choice = "--mode grey or --mode rgb" + (", or --mode rgba to keep it" if image.has_transparency_data else "")
-            raise ValueError(f"data: {where} has pixels of kind {image.mode}, not grey (L) or RGB: give {choice}")
+        see_through = image.has_transparency_data
+        if self.mode is None and (image.mode not in ("L", "RGB") or see_through):
+            kind = f"{image.mode}, with transparency" if see_through else image.mode
+            choice = "--mode grey or --mode rgb" + (", or --mode rgba to keep it" if see_through else "")
+            raise ValueError(f"data: {where} has pixels of kind {kind}, not grey (L) or RGB: give {choice}")
         kind = _TARGET[self.mode] if self.mode else image.mode
         width, height = image.size
         if _orientation(image) >= 5:
