@@ -10,7 +10,7 @@ import ast
 import difflib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -77,37 +77,42 @@ def read(options: Callable[..., Any], command: str, arguments: Sequence[str]) ->
     flags = {option.flag: option for option in known if not option.metavar}
     positional = [option for option in known if option.metavar]
     given: dict[str, Any] = {}
+    words: list[str] = []
     rest = list(arguments)
-    only_positional = False
     while rest:
         word = rest.pop(0)
-        if word == "--" and not only_positional:
-            only_positional = True
-            continue
-        if only_positional or not word.startswith("--"):
-            if not positional:
-                raise ValueError(f"{word!r} is one argument too many: softdiff {command} --help shows what it takes")
-            option = positional.pop(0)
-            given[option.name] = convert(option.kind, [word], option.flag)
-            continue
-        flag, equals, value = word.partition("=")
-        flag = flag.replace("_", "-")
-        turned_off = flag.startswith("--no-") and flag not in flags
-        option_or_none = flags.get("--" + flag.removeprefix("--no-") if turned_off else flag)
-        if option_or_none is None or (turned_off and option_or_none.kind is not bool):
-            raise ValueError(f"unknown option {flag}; {meant(flag, flags) or f'softdiff {command} --help lists all'}")
-        option = option_or_none
-        if option.kind is bool:
-            if equals:
-                raise ValueError(f"{flag} takes no value, got {value!r}")
-            given[option.name] = not turned_off
-            continue
-        taken = [value] if equals else []
-        wanted = 0 if equals else most_words(option.kind)
-        while rest and len(taken) < wanted and not rest[0].startswith("--"):
-            taken.append(rest.pop(0))
-        given[option.name] = convert(option.kind, taken, option.flag)
+        if word == "--":
+            words += rest
+            break
+        if word.startswith("-"):
+            option, value = read_flag(word, rest, flags, command)
+            given[option.name] = value
+        else:
+            words.append(word)
+    if len(words) > len(positional):
+        raise ValueError(f"{words[len(positional)]!r} is one argument too many: softdiff {command} --help shows what it takes")
+    for option, word in zip(positional, words, strict=False):
+        given[option.name] = convert(option.kind, [word], option.flag)
     return given
+
+
+def read_flag(word: str, rest: list[str], flags: Mapping[str, Option], command: str) -> tuple[Option, Any]:
+    """The option that a word names, and its value, whose words are taken from the front of `rest`."""
+    name, equals, value = word.partition("=")
+    name = name.replace("_", "-")
+    turned_off = name.startswith("--no-") and name not in flags
+    option = flags.get("--" + name.removeprefix("--no-") if turned_off else name)
+    if option is None or (turned_off and option.kind is not bool):
+        raise ValueError(f"unknown option {name}; {meant(name, flags) or f'softdiff {command} --help lists all'}")
+    if option.kind is bool:
+        if equals:
+            raise ValueError(f"{name} takes no value, got {value!r}")
+        return option, not turned_off
+    taken = [value] if equals else []
+    most = 0 if equals else most_words(option.kind)
+    while rest and len(taken) < most and not rest[0].startswith("--"):
+        taken.append(rest.pop(0))
+    return option, convert(option.kind, taken, option.flag)
 
 
 def call(options: Callable[..., T], command: str, given: dict[str, Any]) -> T:
