@@ -219,7 +219,7 @@ def test_unreadable_files_are_refused_or_skipped_and_named(tmp_path: Path, lazy:
     (tmp_path / "03.png").write_bytes(whole[: len(whole) - 30])  # its header is good
     (tmp_path / "07.png").write_bytes(b"not a PNG")
     source = f"folder:{tmp_path}"
-    with pytest.raises(ValueError, match=r"data: cannot read image .*0[37]\.png: "):
+    with pytest.raises(ValueError, match=r"data: cannot read image .*0[37]\.png: .*give --images.unreadable skip"):
         load_images(source, None, ImageOptions(lazy=lazy))
     sets = load_images(source, None, ImageOptions(lazy=lazy, unreadable="skip"))
     assert both_sides(sets)[:, 0, 0, 0].tolist() == [i for i in range(20) if i not in (3, 7)]
@@ -394,7 +394,8 @@ def test_streams_make_the_same_batches_for_any_number_of_processes_and_any_first
     train = load_stream(saved / "parquet", flip=True)
     unbroken = seen(train, list(range(9)), 12, 1)
     assert torch.equal(seen(train, list(range(9)), 12, 3), unbroken)
-    assert torch.equal(seen(train, [5, 6, 7, 2, 3], 12, 1), unbroken[[5, 6, 7, 2, 3]])
+    for world in (1, 3):
+        assert torch.equal(seen(train, [5, 6, 7, 2, 3], 12, world), unbroken[[5, 6, 7, 2, 3]])
     memory, _ = load_images(f"hf:{saved / 'parquet'}")
     first = [{row.cell["bytes"] for row in train.shuffled(3, epoch)} for epoch in (0, 1)]
     assert first[0] == first[1]

@@ -46,6 +46,13 @@ def read_sides(train: Side, held_out: Side, prepare: Prepare, options: ImageOpti
         ValueError: an image has another shape than the first one or a kind that is not wanted, a side has no readable image, or
             the images do not fit into memory.
     """
+    try:
+        return _read_sides(train, held_out, prepare, options)
+    except Unreadable as error:
+        raise Unreadable(f"{error} (mend or remove it, or give --images.unreadable skip)") from error
+
+
+def _read_sides(train: Side, held_out: Side, prepare: Prepare, options: ImageOptions) -> tuple[ImageSet, ImageSet]:
     found = next(_shapes([train, held_out], prepare, options.unreadable == "skip"), None)
     if found is None:
         raise ValueError("data: none of the files can be read as an image")
