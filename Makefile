@@ -4,10 +4,12 @@
 # make lint    the linters: ruff, mypy, clang-format, clang-tidy (what the CI runs before the tests)
 # make cross-check   the CPU kernels for aarch64 (NEON): compiled without a warning, run under qemu; needs the Debian packages
 #                    g++-aarch64-linux-gnu and, to run them, qemu-user-static
+# make docs    the site with the API reference, into build/site: warnings are errors, nothing is fetched
+# make wheels  sdist and wheels, CPU and CUDA, for each Python of 3.10 to 3.14 that is here: built, checked, installed, used
 # make venv    only set up: .venv with the package, the training extra and the development tools
 # make clean   remove .venv, build products and caches; out/ and runs/ stay
 #
-# PYTHON=python3.12 make demo   takes another Python (3.10 or newer)
+# PYTHON=python3.12 make demo   takes another Python: 3.11 or newer for the versions of constraints.txt (the package itself runs on 3.10)
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +17,7 @@ BIN := $(VENV)/bin
 # what an installed package is made of: when one of these changes, the next target installs again
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc softdiff_ext -type f -not -name '*.pyc' -not -name '*.so')
 
-.PHONY: demo test bench lint cross-check venv clean
+.PHONY: demo test bench lint cross-check docs wheels venv clean
 
 demo: $(VENV)/.installed-train
 	@echo "== demo: train both processes on the digit scans, sample, measure -> out/demo"
@@ -34,6 +36,12 @@ lint: $(VENV)/.installed-dev
 
 cross-check:
 	python_tests/native/cross_check.sh build/cross
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+wheels: $(VENV)/.installed-dist
+	$(BIN)/python .ci/wheels
 
 venv: $(VENV)/.installed-dev
 
@@ -55,6 +63,16 @@ $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 	@echo "== install the package, its training extra and the development tools (compiles the C++ extension; minutes the first time)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[train,dev]"
 	@touch $@ $(VENV)/.installed-train
+
+$(VENV)/.installed-docs: $(SOURCES) | $(BIN)/python
+	@echo "== install the package and what builds the site (compiles the C++ extension; minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[docs]"
+	@touch $@
+
+$(VENV)/.installed-dist: $(SOURCES) | $(BIN)/python
+	@echo "== install the package and what builds and checks its wheels (compiles the C++ extension; minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[dist]"
+	@touch $@
 
 $(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python
 	@echo "== install the package and the libraries it is compared with (compiles the C++ extension; minutes the first time)"

@@ -1,0 +1,27 @@
+"""What the site takes from outside docs/: the changelog, and the results that the pages link to. mkdocs calls the functions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+
+
+def on_files(files: Files, config: Any) -> Files:
+    outside = {"changelog.md": ROOT / "CHANGELOG.md"}
+    outside |= {f"benchmarks/results/{path.name}": path for path in (ROOT / "benchmarks" / "results").iterdir()}
+    for name, path in outside.items():
+        files.append(File.generated(config, name, abs_src_path=str(path)))
+    # on a code host the scripts are beside the page; here they are read as they are
+    for path in (ROOT / "docs" / "examples").glob("*.py"):
+        files.append(File.generated(config, f"examples/{path.name}.txt", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    markdown = re.sub(r"\]\(((?:examples/)?\w+\.py)\)", r"](\1.txt)", markdown)
+    return markdown.replace("](../benchmarks/", "](benchmarks/")
