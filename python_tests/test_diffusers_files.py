@@ -68,6 +68,21 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(family: str, rule: dict
             assert other.process.state_dict()[name].dtype == tensor.dtype
 
 
+def test_from_the_hub_both_files_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, fetched = build("soft"), []
+    scheduler.save_pretrained(tmp_path / "scheduler")
+
+    def fetch(repository: str, filename: str, *, subfolder: str, revision: str, **options: Any) -> str:
+        fetched.append((repository, filename, revision))
+        return str(tmp_path / subfolder / filename)
+
+    for module in ("diffusers.configuration_utils", "softdiff_ext.integrations.diffusers"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", fetch)
+    loaded = SoftDiffusionScheduler.from_pretrained("someone/blurry", "scheduler", revision="v1")
+    assert fetched == [("someone/blurry", name, "v1") for name in ("scheduler_config.json", STATE_NAME)]
+    assert torch.equal(loaded.prior(SHAPE, generator(1)), scheduler.prior(SHAPE, generator(1)))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_configuration_is_the_arguments(family: str) -> None:
     scheduler = build(family, rule="ddim", eta=0.25)

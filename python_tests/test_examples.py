@@ -166,7 +166,7 @@ def test_one_line_of_the_training_script_changes_the_diffusion(tmp_path: Path) -
         index = json.loads((tmp_path / name / "model_index.json").read_text())
         assert index["scheduler"][1] == kind
         with Image.open(tmp_path / name / "samples.png") as sheet:
-            assert sheet.size == (4 * 2 * 8, 4 * 8)
+            assert sheet.size == (4 * (2 * 9 + 1), 4 * (9 + 1))
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse_network)
 
 
-def network(side: int | tuple[int, int], channels: int) -> UNet2DModel:
+def network(side: int | tuple[int, int] | None, channels: int) -> UNet2DModel:
     torch.manual_seed(0)
     return UNet2DModel(
         sample_size=side,
@@ -156,6 +156,16 @@ def test_bad_arguments_are_refused_before_anything_is_drawn(unet: UNet2DModel) -
             pipeline(**arguments)
     with pytest.raises(RuntimeError, match=r"SoftDiffusion: call fit\(images\) first"):
         pipeline_of(unet, unfitted("soft"))(1)
+
+
+def test_bad_parts_are_refused(unet: UNet2DModel) -> None:
+    scheduler = build("vdm")
+    with pytest.raises(TypeError, match="scheduler must have set_timesteps and step, got VariationalDiffusion"):
+        SoftdiffPipeline(unet=unet, scheduler=scheduler.process)
+    with pytest.raises(TypeError, match="unet must have config and dtype, got Conv2d"):
+        SoftdiffPipeline(unet=torch.nn.Conv2d(1, 1, 1), scheduler=scheduler)
+    with pytest.raises(ValueError, match=r"unet must have config\.sample_size, the size of the images, got None"):
+        SoftdiffPipeline(unet=network(None, 1), scheduler=scheduler)
 
 
 def test_a_pipeline_of_a_newer_version_is_refused(unet: UNet2DModel, tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def read_folder(folder: Path, side: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1.0
 
 
+def save_sheet(images: list[Image.Image], path: Path) -> None:
+    """Images in rows, four times as large, with a line between them."""
+    columns, (width, height) = math.ceil(math.sqrt(len(images))), images[0].size
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (columns * (width + 1) + 1, rows * (height + 1) + 1), (90, 90, 90))
+    for index, image in enumerate(images):
+        sheet.paste(image, (index % columns * (width + 1) + 1, index // columns * (height + 1) + 1))
+    sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST).save(path)
+
+
 def main() -> None:
     args = parse_arguments()
     accelerator = Accelerator(
@@ -135,13 +145,7 @@ def main() -> None:
         pipeline = softdiff.SoftdiffPipeline(unet=network.eval(), scheduler=noise_scheduler)
         pipeline.save_pretrained(args.output)
         draws = torch.Generator().manual_seed(args.seed)
-        drawn = pipeline(args.sample_count, draws, args.sample_steps, output_type="pil").images
-        columns = math.ceil(math.sqrt(len(drawn)))
-        width, height = drawn[0].size
-        sheet = Image.new(drawn[0].mode, (columns * width, math.ceil(len(drawn) / columns) * height))
-        for index, image in enumerate(drawn):
-            sheet.paste(image, (index % columns * width, index // columns * height))
-        sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST).save(args.output / "samples.png")
+        save_sheet(pipeline(args.sample_count, draws, args.sample_steps, output_type="pil").images, args.output / "samples.png")
         print(f"pipeline and samples.png in {args.output}")
     accelerator.end_training()
 

@@ -31,7 +31,8 @@ class SoftdiffPipeline(DiffusionPipeline):
         scheduler: one of `softdiff_ext.integrations.diffusers`, or of diffusers.
         format_version: of the folder that the pipeline was loaded from.
     Raises:
-        ValueError: a newer version of this package wrote the folder.
+        TypeError: unet or scheduler is something else.
+        ValueError: a newer version of this package wrote the folder, or unet does not know the size of its images.
     """
 
     model_cpu_offload_seq = "unet"  # type: ignore[assignment]  # declared as None by diffusers
@@ -43,6 +44,11 @@ class SoftdiffPipeline(DiffusionPipeline):
                 f"SoftdiffPipeline: was saved in format {format_version}, this softdiff_ext reads format {FORMAT}: install the "
                 f"one that saved it, or a newer one"
             )
+        for name, part, wanted in (("unet", unet, ("config", "dtype")), ("scheduler", scheduler, ("set_timesteps", "step"))):
+            if not all(hasattr(part, attribute) for attribute in wanted):
+                raise TypeError(f"SoftdiffPipeline: {name} must have {' and '.join(wanted)}, got {type(part).__name__}")
+        if unet.config.sample_size is None:
+            raise ValueError("SoftdiffPipeline: unet must have config.sample_size, the size of the images, got None")
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(format_version=format_version)
 
