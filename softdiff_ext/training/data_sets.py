@@ -203,6 +203,21 @@ def in_threads(work: Callable[[int], T], indices: Sequence[int], workers: int) -
     return results
 
 
+def decode_all(reader: Reader, prepare: Prepare, rows: Sequence[int], shape: tuple[int, int, int], workers: int) -> Tensor:
+    """The images `rows` of a reader as uint8 [B, C, H, W]; raises as `decode`, and ValueError where one has another shape."""
+    pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+
+    def read(k: int) -> None:
+        image = decode(reader, prepare, rows[k])
+        if image.shape != shape:
+            where = reader.where(rows[k])
+            raise ValueError(f"data: images must all have one shape, got {list(image.shape)} in {where}, wanted {list(shape)}")
+        pixels[k] = image
+
+    in_threads(read, range(len(rows)), workers)
+    return torch.from_numpy(pixels)
+
+
 @dataclass(frozen=True)
 class LazyImages(ImageSet):
     """Images that are read when they are asked for.
@@ -239,16 +254,7 @@ class LazyImages(ImageSet):
 
     def stored(self, index: Tensor) -> Tensor:
         rows: list[int] = self.rows[index.cpu()].tolist()
-        pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
-
-        def read(k: int) -> None:
-            image = decode(self.reader, self.prepare, rows[k])
-            if image.shape != self.image_shape:
-                raise ValueError(f"data: {self.reader.where(rows[k])} is now {list(image.shape)}, was {list(self.image_shape)}")
-            pixels[k] = image
-
-        in_threads(read, range(len(rows)), self.workers)
-        return to_device(torch.from_numpy(pixels), self.put_on)
+        return to_device(decode_all(self.reader, self.prepare, rows, self.image_shape, self.workers), self.put_on)
 
     def to(self, device: torch.device) -> LazyImages:
         """The set that hands its images out on `device`."""

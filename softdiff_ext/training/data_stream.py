@@ -22,7 +22,7 @@ from softdiff_ext.training.data_batches import augmented
 from softdiff_ext.training.data_huggingface import content_name, open_dataset, open_row
 from softdiff_ext.training.data_options import ImageOptions
 from softdiff_ext.training.data_prepare import Prepare
-from softdiff_ext.training.data_sets import AS_STORED, CPU, Augment, Images, ImageSet, Unreadable, decode, in_threads, to_device
+from softdiff_ext.training.data_sets import AS_STORED, CPU, Augment, Images, ImageSet, Unreadable, decode_all, to_device
 from softdiff_ext.training.data_split import place
 from softdiff_ext.training.randomness import stream_seed
 
@@ -158,20 +158,8 @@ class StreamImages(ImageSet):
 
     def decoded(self, rows: list[Row]) -> Tensor:
         """Rows as uint8 [B, C, H, W] on `device`."""
-        pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
-        reader = Rows(rows)
-
-        def read(k: int) -> None:
-            image = decode(reader, self.prepare, k)
-            if image.shape != self.image_shape:
-                raise ValueError(
-                    f"data: images must all have one shape, got {list(image.shape)} in {rows[k].where} and "
-                    f"{list(self.image_shape)} before: give --images.size or --mode"
-                )
-            pixels[k] = image
-
-        in_threads(read, range(len(rows)), self.workers)
-        return to_device(torch.from_numpy(pixels), self.put_on)
+        pixels = decode_all(Rows(rows), self.prepare, range(len(rows)), self.image_shape, self.workers)
+        return to_device(pixels, self.put_on)
 
     def some(self, count: int, key: str) -> Tensor:
         """The first `count` images of a shuffled stream."""
