@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def launch(folder: Path, *command: str, restarts: int = 0) -> subprocess.Popen[s
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
     return subprocess.Popen(
         [sys.executable, *launcher, "--no-python", sys.executable, *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         cwd=folder,  # away from the sources, which have no extension module
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -246,6 +246,16 @@ def test_batches_that_do_not_divide_and_engines_of_launchers_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_launch_whose_restarts_may_fail_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    Group()
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with pytest.warns(UserWarning, match="set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        Group()
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    Group()
+
+
 def test_processes_that_see_different_disks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     group = Group()
     group.agree(7, "run")
@@ -271,12 +281,12 @@ def test_recomputed_activations_drop_out_the_same_values(tmp_path: Path) -> None
 def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
-    def compile_blocks(self: nn.Module, **options: Any) -> None:
-        compiled.append(self)
-        original(self, backend="aot_eager", **options)  # all of it but the code generator, which takes a minute
+    def compile_forward(forward: Callable[..., Any], **options: Any) -> Any:
+        compiled.append(forward)
+        return original(forward, backend="aot_eager", **options)  # all of it but the code generator, which takes a minute
 
-    original = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", compile_blocks)
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_forward)
     small = replace(TINY, steps=3, network=replace(TINY.network, channels=(8,)))
     train(small, tmp_path / "plain")
     train(replace(small, compile=True), tmp_path / "compiled")

@@ -67,8 +67,10 @@ class Engine(Group):
         if self.config.activation_checkpointing:
             network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))  # type: ignore[operator]
         if self.config.compile:
-            for block in blocks(network):  # not the whole: the gradients of one block travel while the next computes its own
-                block.compile()  # in place, so that the names of weights stay
+            # Block by block, so that the gradients of one travel while the next computes its own; not by Module.compile, which
+            # makes all blocks one function with as many versions, more than torch keeps. Shapes never change within a block.
+            for block in blocks(network):
+                block.forward = torch.compile(block.forward, dynamic=False)
         self.place(network)
         if self.world == 1 or self.sharded:
             return network

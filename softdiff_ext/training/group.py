@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -30,6 +31,12 @@ class Group:
         refuse_separate_processes(self.state)
         self.device, self.rank = self.state.device, self.state.process_index
         self.world, self.main = self.state.num_processes, self.state.is_main_process
+        if self.main and restarts_may_meet_the_dead():
+            warnings.warn(
+                "torchrun keeps the addresses of processes that died, and those it starts again fail where they read one: "
+                "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun",
+                stacklevel=2,
+            )
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes."""
@@ -59,6 +66,15 @@ class Group:
     def wait(self) -> None:
         """Wait until all processes are here."""
         self.state.wait_for_everyone()
+
+
+def restarts_may_meet_the_dead() -> bool:
+    """Whether torchrun uses one store for all its attempts: who is faster than rank 0 then finds the address it had before.
+
+    Seen with torch 2.13: one restart in three failed.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return shared and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
 
 
 def refuse_other_launchers() -> None:
