@@ -1,4 +1,4 @@
-"""The pages: links and pictures are there, every page is in the site, every public name in the reference. `make docs` builds it."""
+"""The pages: links and pictures exist, every page is in the site, every public name in the reference. `make docs` builds it."""
 
 from __future__ import annotations
 
