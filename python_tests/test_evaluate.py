@@ -146,11 +146,11 @@ def test_no_number_depends_on_the_batch_or_the_number_of_processes(run: Path) ->
     assert launched.returncode == 0, launched.stderr
     found = json.loads((run / "evaluation" / "evaluation.json").read_text())["quality"]
     for row, wanted in zip(found, expected, strict=True):
-        # float32 convolutions of other batches round differently
-        for name in (name for name in wanted if name != "seconds"):
-            assert row[name] == (
-                pytest.approx(wanted[name], rel=1e-3, abs=1e-5) if isinstance(wanted[name], float) else wanted[name]
-            )
+        assert row.keys() == wanted.keys()
+        for name, value in wanted.items():
+            if name != "seconds":
+                # float32 convolutions of other batches round differently, and a pixel may come to the next of its 256 values
+                assert row[name] == (pytest.approx(value, rel=1e-2, abs=1e-4) if isinstance(value, float) else value)
 
 
 def test_the_samples_are_those_of_softdiff_sample(run: Path, tmp_path: Path) -> None:
@@ -282,6 +282,9 @@ def test_own_features_are_checked() -> None:
     train_set = load_images("digits")[0]
     images = train_set.floats(torch.arange(5))
     assert load_features("own:network", train_set, CPU)(images).shape == (5, 1)
+    mean, black_and_white = load_features("own:network", train_set, CPU), images.sign()
+    assert torch.equal(mean(black_and_white * 3), mean(black_and_white))  # clipped
+    assert torch.equal(mean(black_and_white.clamp(-0.9, 0.9) + 0.1 / 127.5), mean(black_and_white.clamp(-0.9, 0.9)))  # 8 bits
     with pytest.raises(ValueError, match=r"own:flat of yours must give floating \[5, D\], got \[5\]"):
         load_features("own:flat", train_set, CPU)(images)
     with pytest.raises(ValueError, match="own:endless of yours gave NaN or infinity"):

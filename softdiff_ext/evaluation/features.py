@@ -46,12 +46,12 @@ class Features:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features of images, float32 [B, D] on the CPU.
+        """Features of images, clipped and rounded to 8 bits as in a file, float32 [B, D] on the CPU.
 
         Raises:
             ValueError: what came back is not [B, D] of finite numbers.
         """
-        found = self.extract(images)
+        found = self.extract(((images.float().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1)
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(images) or not found.is_floating_point():
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"features: {self.description} must give floating [{len(images)}, D], got {shape}")
@@ -116,9 +116,7 @@ def _classifier(train: ImageSet, device: torch.device) -> Features:
     text = (
         f"small classifier of the {int(train.labels.max()) + 1} classes, trained on {len(chosen)} training images, 64 features"
     )
-    return Features(
-        "Classifier", "FD-Classifier", "KD-Classifier", text, lambda images: classifier(images.clamp(-1, 1).to(device))[0]
-    )
+    return Features("Classifier", "FD-Classifier", "KD-Classifier", text, lambda images: classifier(images.to(device))[0])
 
 
 def _inception(device: torch.device) -> Features:
@@ -156,5 +154,9 @@ def _own(name: str, device: torch.device) -> Features:
     if isinstance(found, nn.Module):
         found = found.to(device).eval()
     return Features(
-        attribute, f"FD-{attribute}", f"KD-{attribute}", f"{name} of yours", lambda images: found(images.to(device))
+        attribute,
+        f"FD-{attribute}",
+        f"KD-{attribute}",
+        f"{name} of yours",
+        lambda images: found(images.to(device)),
     )
