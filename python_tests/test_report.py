@@ -19,8 +19,9 @@ import softdiff_ext as sd
 from softdiff_ext.cli import main
 from softdiff_ext.report import movies, write_report
 from softdiff_ext.report.charts import Curve, chart, linear_ticks, log_ticks, short, smoothed, thinned
-from softdiff_ext.report.films import forward_film, training_film
+from softdiff_ext.report.films import Film, Strip, forward_film, training_film
 from softdiff_ext.report.neighbours import nearest, pairwise_rms
+from softdiff_ext.report.page import player
 from softdiff_ext.report.pictures import MOST_BYTES, display_bytes, evenly, sprite
 from softdiff_ext.report.quality import quality_tables
 from softdiff_ext.training.data import Images
@@ -119,7 +120,13 @@ def test_the_page_says_what_the_run_was(page: Path) -> None:
     assert "Blurring Diffusion, trained on 1,438 grey images of 8x8 pixels." in text
     assert "24 of 24 steps of 8 images" in text
     assert "sigma_blur_max: 3.0" in text
-    for cell in ('<td class="number">12.25</td>', "<td>&lt;ddim&gt;</td>", '<td class="number">1024</td>', "<td></td>"):
+    for cell in (
+        '<td class="number">12.25</td>',
+        "<td>&lt;ddim&gt;</td>",
+        "<td>1024</td>",
+        "<td></td>",
+        "<caption>distances</caption>",
+    ):
         assert cell in text
     assert len(Checked(text).all("svg")) == 3
     assert len(Checked(text).all("img")) == 6 * 4
@@ -200,6 +207,14 @@ def test_films_follow_the_process() -> None:
         assert torch.equal(frame, rgb_bytes(process.corrupt(images, t, noise)))
     still = forward_film(sd.ColdDiffusion(levels=8, sigma_blur=(0.5, 4.0)), images, torch.Generator())
     assert [strip.title for strip in still.strips] == ["What the network sees: the corrupted image"]  # there is no noise
+
+
+def test_a_film_of_one_frame_has_nothing_to_play() -> None:
+    still = Film(["step 1"], [Strip("one", torch.zeros(1, 2, 3, 8, 8, dtype=torch.uint8))])
+    controls = [element for tag, element in Checked(player("x", "one", still, 0)).elements if tag in ("button", "input")]
+    assert ["disabled" in element for element in controls] == [True, True]
+    moving = Film(["1", "2"], [Strip("two", torch.zeros(2, 2, 3, 8, 8, dtype=torch.uint8))])
+    assert "disabled" not in player("x", "two", moving, 0)
 
 
 def test_sheets_of_another_size_are_passed_over(tmp_path: Path) -> None:

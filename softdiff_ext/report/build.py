@@ -186,9 +186,9 @@ def curve_section(run: Path) -> Section:
 
 
 def quality_section(run: Path) -> Section:
-    tables = sorted(
-        quality_tables(run), key=lambda t: len(t.columns) <= 2
-    )  # comparisons first, single numbers and settings last
-    body = "".join(f'<div class="card">{table(t.caption, t.columns, t.rows)}</div>' for t in tables)
+    tables = quality_tables(run)
+    comparisons = [t for t in tables if len(t.columns) > 2]
+    body = "".join(f'<div class="card">{table(t.caption, t.columns, t.rows)}</div>' for t in comparisons)
+    singles = "".join(f'<div class="card">{table(t.caption, t.columns, t.rows)}</div>' for t in tables if t not in comparisons)
     missing = f'<p class="note">Not measured yet: <code>softdiff evaluate {escape(str(run))}</code></p>'
-    return Section("quality", "Quality", body or missing)
+    return Section("quality", "Quality", body + (f'<div class="charts">{singles}</div>' if singles else "") or missing)

@@ -91,12 +91,12 @@ def player(identity: str, name: str, film: Film, start: int) -> str:
     data = json.dumps({"labels": film.labels, "sprites": [sprite(strip.frames) for strip in film.strips]}).replace(
         "<", "\\u003c"
     )
-    label = escape(film.labels[start])
+    label, still = escape(film.labels[start]), " disabled" if len(film.labels) == 1 else ""
     return (
         f'<figure class="card player{pixelated(height, width)}" id="{identity}-player" style="{sizes(count, width)}">{strips}'
-        f'<div class="controls"><button type="button" aria-label="Play or pause: {escape(name)}">Play</button>'
+        f'<div class="controls"><button type="button" aria-label="Play or pause: {escape(name)}"{still}>Play</button>'
         f'<input type="range" id="{identity}-frame" min="0" max="{len(film.labels) - 1}" value="{start}" step="1"'
-        f' aria-label="{escape(name)}" aria-valuetext="{label}">'
+        f' aria-label="{escape(name)}" aria-valuetext="{label}"{still}>'
         f'<output for="{identity}-frame">{label}</output></div>'
         f'<script type="application/json">{data}</script></figure>'
     )
@@ -132,10 +132,10 @@ def neighbour_list(samples: Tensor, found: Neighbours) -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; numbers stand at the right of their column."""
+    """A table; numbers stand at the right of their column where rows compare, which two columns do not."""
 
     def cell(value: object, tag: str, scope: str = "") -> str:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = len(columns) > 2 and isinstance(value, (int, float)) and not isinstance(value, bool)
         text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
         attributes = (' class="number"' if number else "") + scope
         return f"<{tag}{attributes}>{escape(text)}</{tag}>"

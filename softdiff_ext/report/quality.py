@@ -25,12 +25,13 @@ def quality_tables(run: Path) -> list[Table]:
         ValueError: a file is no JSON.
     """
     tables = []
-    for path in sorted((run / "evaluation").glob("*.json")):
+    paths = sorted((run / "evaluation").glob("*.json"))
+    for path in paths:
         try:
             content = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise ValueError(f"report: {path} is damaged: {error}") from error
-        tables += list(tables_of(content, path.stem.replace("_", " ")))
+        tables += list(tables_of(content, words(path.stem) if len(paths) > 1 else ""))
     return tables
 
 
@@ -39,15 +40,15 @@ def tables_of(content: Any, caption: str) -> Iterator[Table]:
     if isinstance(content, dict):
         plain = [[words(name), shown(value)] for name, value in content.items() if is_plain(value)]
         if plain:
-            yield Table(caption, ["measure", "value"], plain)
+            yield Table(caption or "measured", ["measure", "value"], plain)
         for name, value in content.items():
             if not is_plain(value):
-                yield from tables_of(value, f"{caption}: {words(name)}")
+                yield from tables_of(value, f"{caption}: {words(name)}" if caption else words(name))
     elif isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         columns = list(dict.fromkeys(name for row in content for name, value in row.items() if is_plain(value)))
         if columns:
             rows: list[list[object]] = [[shown(row.get(name)) for name in columns] for row in content]
-            yield Table(caption, [words(name) for name in columns], rows)
+            yield Table(caption or "measured", [words(name) for name in columns], rows)
 
 
 def is_plain(value: Any) -> bool:
