@@ -48,6 +48,8 @@ def parse_arguments() -> argparse.Namespace:
 def read_folder(folder: Path, side: int) -> torch.Tensor:
     """Images as [N, 3, side, side] in [-1, 1]."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    if not paths:
+        raise SystemExit(f"--data: {folder} holds no images")
     images = [np.asarray(Image.open(path).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for path in paths]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1.0
 
@@ -67,13 +69,15 @@ def main() -> None:
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision, gradient_accumulation_steps=args.gradient_accumulation_steps
     )
-    set_seed(args.seed)
+    set_seed(args.seed, device_specific=True)  # each process its own noise
 
     if args.data is None:
         scans, _ = load_images("digits")
         images = scans.floats(torch.arange(len(scans)))
     else:
         images = read_folder(args.data, args.resolution)
+    if len(images) < args.batch_size:
+        raise SystemExit(f"--batch-size: must be at most the number of images = {len(images)}, got {args.batch_size}")
     loader = DataLoader(TensorDataset(images), batch_size=args.batch_size, shuffle=True, drop_last=True)
 
     levels = len(args.channels)
