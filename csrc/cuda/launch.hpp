@@ -1,16 +1,17 @@
-// How a kernel is written, so that nvcc and the emulator run the same code. A Kernel<Space> has
+// How a kernel is written, so that nvcc and the emulator run the same code. A kernel is a type with
 //
 //   Params                      plain data, passed by value
+//   kName                       what errors and reports call it
 //   kMaxThreads, kMinBlocks     bounds for the compiler (__launch_bounds__)
 //   phases(params)              how many phases, the same for all threads; a barrier stands between two phases, never in one
-//   phase(i, params, where, shared)   one phase of one thread
+//   template <class Space> static void phase(int i, const Params&, Where, typename Space::Shared)     one phase of one thread
 //
-// No register survives a phase: what one phase leaves for another is in shared or global memory. A block sees only what it wrote
-// itself to global memory, and what earlier launches did.
+// all of them static, phases and phase SOFTDIFF_INLINE. No register survives a phase: what one phase leaves for another is in
+// shared or global memory. A block sees only what it wrote itself to global memory, and what earlier launches did.
 //
-// A Launcher puts kernels on a stream and finds memory: launcher.run<Kernel>(shape, params), launcher.workspace(bytes),
-// launcher.table(key, host, bytes), where Kernel is a template over Space. CUDA's is in launcher.cuh, the emulator's in
-// emulation/launcher.hpp.
+// A Launcher puts kernels on a stream and finds memory: launcher.template run<Kernel>(shape, params) (nothing for 0 blocks),
+// launcher.workspace(bytes) and launcher.table(key, host, bytes), which are those of cuda::Memory. CUDA's Launcher is in
+// launcher.cuh, the emulator's in emulation/launcher.hpp.
 #pragma once
 
 #include <cstdint>
