@@ -66,19 +66,8 @@ SOFTDIFF_INLINE T fade_of(int k, int n, double tau) {
     return fade;
 }
 
-// The numbers of a step, or of a level, as they lie in shared memory.
-//   level:  0 a^power, 1 sigma, 2 a (1 - floor), 3 a floor
-//   step:   StepConstants, in its own order
-constexpr int kConstants = 16;
-
-template <class T, class View>
-SOFTDIFF_INLINE void put_level(const Level& level, int power, View to) {
-    const double a = exp(level.log_a);
-    to[0] = static_cast<T>(power == 2 ? a * a : a);
-    to[1] = static_cast<T>(level.sigma);
-    to[2] = static_cast<T>(a * (1.0 - level.floor));
-    to[3] = static_cast<T>(a * level.floor);
-}
+// StepConstants as they lie in shared memory, in their own order.
+constexpr int kConstants = 12;
 
 template <class T, class View>
 SOFTDIFF_INLINE void put_step(const StepConstants<T>& k, View to) {
