@@ -71,8 +71,8 @@ constexpr int kConstants = 12;
 
 template <class T, class View>
 SOFTDIFF_INLINE void put_step(const StepConstants<T>& k, View to) {
-    const T values[] = {k.a_s,     k.a_t,     k.a_ratio, k.floor_s, k.floor_t, k.sigma_s,
-                        k.sigma_t, k.kappa,   k.keep,    k.renewed, k.omega,   static_cast<T>(k.floors ? 1 : 0)};
+    const T values[] = {k.a_s,     k.a_t,   k.a_ratio, k.floor_s, k.floor_t, k.sigma_s,
+                        k.sigma_t, k.kappa, k.keep,    k.renewed, k.omega,   static_cast<T>(k.floors ? 1 : 0)};
     SOFTDIFF_UNROLL
     for (int i = 0; i < static_cast<int>(sizeof values / sizeof values[0]); ++i) to[i] = values[i];
 }
@@ -100,9 +100,8 @@ SOFTDIFF_INLINE StepConstants<T> get_step(View from, Rule rule, Prediction predi
 // The p, q, w of a frequency from the factors of its row and column.
 template <class T>
 SOFTDIFF_INLINE StepCoefficients<T> step_at(const StepConstants<T>& k, T row_decay, T column_decay, T row_fade, T column_fade) {
-    return step_coefficients<T, T>(k, row_decay * column_decay, row_fade + column_fade + row_fade * column_fade, [](T v) {
-        return static_cast<T>(sqrt(v > T(0) ? v : T(0)));
-    });
+    return step_coefficients<T, T>(k, row_decay * column_decay, row_fade + column_fade + row_fade * column_fade,
+                                   [](T v) { return static_cast<T>(sqrt(v > T(0) ? v : T(0))); });
 }
 
 }  // namespace SOFTDIFF_ISA

@@ -13,8 +13,8 @@ struct PointwiseCombine {
     using T = typename ArithmeticOf<Storage>::Type;
     using Params = CombineParams;
     static constexpr const char* kName = "pointwise combine";
-    static constexpr int kMaxThreads = 256, kMinBlocks = 4;
-    static constexpr int kNumbers = 4;            // of each plane: kTerms gains, one to spare
+    static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == sizeof(double) ? 2 : 3;
+    static constexpr int kNumbers = 4;               // of each plane: kTerms gains, one to spare
     static constexpr std::int64_t kElements = 4096;  // of a block: planes_per_block planes, or a piece of one
 
     static std::int64_t pieces(const Params& p) { return ceil_of(p.task.height * p.task.width, kElements); }
@@ -31,7 +31,8 @@ struct PointwiseCombine {
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
         const std::int64_t area = p.task.height * p.task.width, parts = ceil_of(area, kElements);
         const std::int64_t first_plane = where.block / parts * p.planes_per_block, piece = where.block % parts;
-        const int planes = static_cast<int>(first_plane + p.planes_per_block <= p.planes ? p.planes_per_block : p.planes - first_plane);
+        const int planes =
+            static_cast<int>(first_plane + p.planes_per_block <= p.planes ? p.planes_per_block : p.planes - first_plane);
         auto numbers = Space::template shared<T>(shared, 0);
         if (i == 0) {
             auto constants = numbers + p.planes_per_block * kNumbers;
@@ -44,14 +45,16 @@ struct PointwiseCombine {
             return;
         }
         const std::int64_t begin = first_plane * area + piece * kElements;
-        const std::int64_t end = parts == 1 ? begin + planes * area : (piece + 1 == parts ? (first_plane + 1) * area : begin + kElements);
+        const std::int64_t end =
+            parts == 1 ? begin + planes * area : (piece + 1 == parts ? (first_plane + 1) * area : begin + kElements);
         auto out = Space::global(static_cast<Storage*>(p.task.out));
         const int width = static_cast<int>(p.task.width);
         for_each_element<Space, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, [&](std::int64_t e, T n) {
             const std::int64_t plane = e / area;
             const auto at = static_cast<int>(e - plane * area);
             auto own = numbers + (plane - first_plane) * kNumbers;
-            T value = pixel_terms<Space, Storage>(p, own, plane / p.task.channels, plane % p.task.channels, at / width, at % width);
+            T value =
+                pixel_terms<Space, Storage>(p, own, plane / p.task.channels, plane % p.task.channels, at / width, at % width);
             if (p.task.draw_noise) value += static_cast<T>(own[2]) * n;
             out[e] = Narrow<Storage>::from(value);
         });
@@ -117,9 +120,8 @@ struct StepMaps {
         auto out = Space::global(static_cast<T*>(p.task.out)) + b * kTerms * area;
         for (std::int64_t e = begin + where.thread; e < begin + kElements && e < area; e += where.threads) {
             const auto h = static_cast<int>(e / width), w = static_cast<int>(e % width);
-            const StepCoefficients<T> c =
-                step_at<T>(k, decay_of<T>(h, height, s.tau), decay_of<T>(w, width, s.tau),
-                           fade_of<T>(h, height, t.tau - s.tau), fade_of<T>(w, width, t.tau - s.tau));
+            const StepCoefficients<T> c = step_at<T>(k, decay_of<T>(h, height, s.tau), decay_of<T>(w, width, s.tau),
+                                                     fade_of<T>(h, height, t.tau - s.tau), fade_of<T>(w, width, t.tau - s.tau));
             out[e] = c.p;
             out[area + e] = c.q;
             out[2 * area + e] = c.w;

@@ -1,5 +1,6 @@
-// Where the phase functions of a kernel read and write. In a CUDA kernel a View<T> is a plain pointer; the emulator (emulation/)
-// has one that keeps track of who wrote and read what. A View can be indexed and moved (view + n); view[i] reads and is assigned.
+// Where the phase functions of a kernel read and write. In a CUDA kernel a View<T> is a plain pointer; the emulator
+// (emulation/) has one that keeps track of who wrote and read what. A View can be indexed and moved (view + n); view[i] reads
+// and is assigned.
 #pragma once
 
 #include <cstdint>

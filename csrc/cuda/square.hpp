@@ -22,8 +22,8 @@ struct SquarePlane {
     static constexpr int kTile = N * kStride;
     static constexpr int kPlanes = N >= 128 ? 1 : N >= 64 ? 2 : N >= 28 ? 4 : 128 / N;  // of a block, at most
     static constexpr int kThreads = N * kPlanes;
-    // Blocks of an SM that registers must allow: 64 registers a thread for short lines, 168 for 128.
-    static constexpr int kBlocks = sizeof(T) == 8 ? 2 : N >= 128 ? 3 : N >= 64 ? 4 : N >= 28 ? 6 : 8;
+    // Blocks of an SM that registers must allow: 80 registers a thread for short lines, 168 for 128.
+    static constexpr int kBlocks = sizeof(T) == 8 ? 2 : N >= 128 ? 3 : N >= 64 ? 4 : N >= 28 ? 5 : 6;
     using Codes = Codelet<T, T, N>;
 
     // The weights that make C2 and C3 inverse to each other, and their roots, which make them orthonormal.
@@ -196,19 +196,10 @@ struct SquareLevel {
                 break;
             }
             case 1: {
-                const T own = tables.row_decay[at.line], heat = tables.constants[0], flat = tables.constants[1];
-                const T row_weight = Square::weight(at.line);
-                const bool squared = p.task.power == 2;
-                const T slope = own * heat;
+                const T slope = static_cast<T>(tables.row_decay[at.line]) * static_cast<T>(tables.constants[0]);
                 T y[N];
-                Square::Codes::dct2(Square::row(tile, at.line), Values<T>{y});
-                SOFTDIFF_UNROLL
-                for (int k = 0; k < N; ++k) {
-                    const T alpha = slope * static_cast<T>(tables.column_decay[k]) + flat;
-                    y[k] *= alpha;
-                    if (squared) y[k] *= alpha;
-                    y[k] *= row_weight * Square::weight(k);
-                }
+                Square::Codes::dct2(Square::row(tile, at.line), Gained<View>{y, tables.column_decay, slope, tables.constants[1],
+                                                                             Square::weight(at.line), p.task.power == 2});
                 Square::Codes::dct3(Values<T>{y}, Square::row(tile, at.line));
                 break;
             }
@@ -216,6 +207,22 @@ struct SquareLevel {
             default: End::template add_pixels<Space>(p, at, tile, tables.numbers);
         }
     }
+
+  private:
+    // Coefficients of a row, times their gains.
+    template <class View>
+    struct Gained {
+        T* y;
+        View column_decay;
+        T slope, flat, row_weight;
+        bool squared;
+        SOFTDIFF_INLINE void put(int k, T value) const {
+            const T alpha = slope * static_cast<T>(column_decay[k]) + flat;
+            value *= alpha;
+            if (squared) value *= alpha;
+            y[k] = value * (row_weight * Square::weight(k));
+        }
+    };
 };
 
 // Every other combination: up to three images with gains of their own, noise drawn in the DCT basis.
@@ -275,7 +282,7 @@ struct SquareCombine {
     template <class Space, class View>
     static SOFTDIFF_INLINE void fill(const Params& p, const typename Square::Place& at, const GainTables<View>& tables) {
         const Level t = level_at<Space>(p.task.t, at.b), s = level_at<Space>(p.task.s, at.b);
-        fill_axis<T>(p.task, s, t, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade);
+        fill_axis<T>(p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade);
         if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
     }
 
@@ -339,8 +346,9 @@ struct SquareTransform {
                 const std::int64_t plane = first_plane + q;
                 if (inverse) {
                     const Image& image = p.task.input;
-                    in_tile[0] = weight * pixel_at<Space, Storage>(image, plane_offset(image, plane / p.task.channels, plane % p.task.channels) +
-                                                                              h * image.stride[2] + w * image.stride[3]);
+                    in_tile[0] = weight * pixel_at<Space, Storage>(
+                                              image, plane_offset(image, plane / p.task.channels, plane % p.task.channels) +
+                                                         h * image.stride[2] + w * image.stride[3]);
                 } else {
                     Space::global(static_cast<Storage*>(p.task.out))[first_plane * (N * N) + e] =
                         Narrow<Storage>::from(weight * static_cast<T>(in_tile[0]));
@@ -351,7 +359,8 @@ struct SquareTransform {
         if (at.idle) return;
         auto tile = tiles + at.q * Square::kTile;
         if (i == 0) {
-            Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.input, at.b, at.c, at.line), Square::column(tile, at.line));
+            Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.input, at.b, at.c, at.line),
+                                Square::column(tile, at.line));
         } else if (i == 1 && !inverse) {
             Square::dct2_in_place(Square::row(tile, at.line));
         } else if (i == 1) {
@@ -377,13 +386,13 @@ struct SquareEnergy {
     using Params = EnergyParams;
     static constexpr const char* kName = "energy, square planes";
     static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
-    static constexpr int kTable = 2 * N;  // decay, and the sum of each row
+    static constexpr int kTable = 2 * N + 2;  // decay, the sum of each row, slope and flat part of alpha
 
     static LaunchShape shape(Params& p) {
         p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
         return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
     }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 4; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
@@ -396,24 +405,19 @@ struct SquareEnergy {
         switch (i) {
             case 0: {
                 decay[at.line] = decay_of<T>(at.line, N, field_at<Space>(p.task.level.field[1], at.b));
-                const auto a = ImageColumn<Space, Storage>::of(p.task.a, at.b, at.c, at.line);
-                const auto b = ImageColumn<Space, Storage>::of(p.task.b, at.b, at.c, at.line);
-                Square::Codes::dct2(Difference<decltype(a)>{a, b}, Square::column(tile, at.line));
+                if (at.line == 0) fill_alpha<Space>(p, at.b, sums + N);
+                const Image &a = p.task.a, &b = p.task.b;
+                for (int h = 0; h < N; ++h)  // apart from the transform: two columns at once are too much for the registers
+                    tile[h * Square::kStride + at.line] =
+                        pixel_at<Space, Storage>(a, plane_offset(a, at.b, at.c) + h * a.stride[2] + at.line * a.stride[3]) -
+                        pixel_at<Space, Storage>(b, plane_offset(b, at.b, at.c) + h * b.stride[2] + at.line * b.stride[3]);
                 break;
             }
-            case 1: {
-                const Level level = level_at<Space>(p.task.level, at.b);
-                const double amplitude = exp(level.log_a);
-                const T slope = static_cast<T>(decay[at.line]) * static_cast<T>(amplitude * (1.0 - level.floor));
-                const T flat = static_cast<T>(amplitude * level.floor);
-                T y[N];
-                Square::Codes::dct2(Square::row(tile, at.line), Values<T>{y});
+            case 1: Square::dct2_in_place(Square::column(tile, at.line)); break;
+            case 2: {
+                const T slope = static_cast<T>(decay[at.line]) * static_cast<T>(sums[N]), flat = sums[N + 1];
                 T sum = 0;
-                SOFTDIFF_UNROLL
-                for (int k = 0; k < N; ++k) {
-                    const T value = (slope * static_cast<T>(decay[k]) + flat) * y[k];
-                    sum += value * value * Square::weight(k);
-                }
+                Square::Codes::dct2(Square::row(tile, at.line), Summed<decltype(decay)>{&sum, decay, slope, flat});
                 sums[at.line] = sum * Square::weight(at.line);
                 break;
             }
@@ -427,10 +431,24 @@ struct SquareEnergy {
     }
 
   private:
+    template <class Space, class View>
+    static SOFTDIFF_OUTLINE void fill_alpha(const Params& p, std::int64_t b, View to) {
+        const Level level = level_at<Space>(p.task.level, b);
+        const double a = exp(level.log_a);
+        to[0] = static_cast<T>(a * (1.0 - level.floor));
+        to[1] = static_cast<T>(a * level.floor);
+    }
+
+    // Coefficients of a row, weighted, squared and added up.
     template <class View>
-    struct Difference {
-        View a, b;
-        SOFTDIFF_INLINE T operator[](int i) const { return a[i] - b[i]; }
+    struct Summed {
+        T* sum;
+        View decay;
+        T slope, flat;
+        SOFTDIFF_INLINE void put(int k, T value) const {
+            const T weighted = (slope * static_cast<T>(decay[k]) + flat) * value;
+            *sum += weighted * weighted * Square::weight(k);
+        }
     };
 };
 

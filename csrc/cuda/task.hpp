@@ -79,7 +79,8 @@ struct Coefficients {
     void* out;
 };
 
-// Device memory for the time of one call, from torch's allocator; and what stays for the life of the process (tables of a length).
+// Device memory for the time of one call, from torch's allocator; and what stays for the life of the process (tables of a
+// length).
 class Memory {
   public:
     virtual ~Memory() = default;

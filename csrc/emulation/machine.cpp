@@ -40,7 +40,8 @@ void Machine::check_written(const void* begin) {
     if (!region) return;
     for (const Cell& cell : region->cells)
         if (!cell.initialised)
-            complain(report_.unwritten, "never written", region, region->begin + (&cell - region->cells.data()) * region->granule);
+            complain(report_.unwritten, "never written", region,
+                     region->begin + (&cell - region->cells.data()) * region->granule);
 }
 
 Region* Machine::find(const void* pointer) {
@@ -128,8 +129,7 @@ void Machine::complain(std::int64_t& count, const std::string& what, const Regio
     ++count;
     if (!report_.first.empty()) return;
     report_.first = std::string(kernel_) + ": " + what + ", thread " + std::to_string(thread_) + ", " +
-                    (region ? region->name + " at byte " +
-                                  std::to_string(static_cast<const unsigned char*>(at) - region->begin)
+                    (region ? region->name + " at byte " + std::to_string(static_cast<const unsigned char*>(at) - region->begin)
                             : std::string("no region"));
 }
 
