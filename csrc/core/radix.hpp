@@ -40,15 +40,16 @@ struct Radix {
     static constexpr int kOwn = Dct4 ? kHalf * kFactorsPerRotation : 0;
     static constexpr int kFirst = rotation_count(false, kHalf) * kFactorsPerRotation;
 
-    // v[R]: the inputs at fold_position(j); afterwards v[j] is this i's element of slot j.
-    template <class V, class T>
-    static SOFTDIFF_INLINE void split(V* v, const T* factors) {
+    // v[R]: the inputs at fold_position(j); afterwards v[j] is this i's element of slot j. `factors` is a pointer, or a view
+    // that can be moved and indexed like one.
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void split(V* v, Factors factors) {
         V a[kHalf], b[kHalf];
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
             const V p = v[j], q = v[R - 1 - j];
             if constexpr (Dct4) {
-                const T* f = factors + j * kFactorsPerRotation;
+                const Factors f = factors + j * kFactorsPerRotation;
                 a[j] = p * f[0] + q * f[1];
                 b[j] = p * f[2] + q * f[3];
             } else {
@@ -65,8 +66,8 @@ struct Radix {
         }
     }
 
-    template <class V, class T>
-    static SOFTDIFF_INLINE void join(V* v, const T* factors) {
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void join(V* v, Factors factors) {
         V a[kHalf], b[kHalf];
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
@@ -78,7 +79,7 @@ struct Radix {
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
             if constexpr (Dct4) {
-                const T* f = factors + j * kFactorsPerRotation;
+                const Factors f = factors + j * kFactorsPerRotation;
                 v[j] = a[j] * f[0] + b[j] * f[2];
                 v[R - 1 - j] = a[j] * f[1] + b[j] * f[3];
             } else {
@@ -91,10 +92,10 @@ struct Radix {
 
 template <bool Dct4>
 struct Radix<Dct4, 1> {
-    template <class V, class T>
-    static SOFTDIFF_INLINE void split(V*, const T*) {}
-    template <class V, class T>
-    static SOFTDIFF_INLINE void join(V*, const T*) {}
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void split(V*, Factors) {}
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void join(V*, Factors) {}
 };
 
 }  // namespace SOFTDIFF_ISA
