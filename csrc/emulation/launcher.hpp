@@ -24,6 +24,7 @@ class EmulatedLauncher {
     EmulatedLauncher& operator=(const EmulatedLauncher&) = delete;
 
     void* workspace(std::int64_t bytes) {
+        if (emulation::Machine::instance().dry()) return this;  // anything: nobody looks
         auto& memory = memory_.emplace_back(new unsigned char[static_cast<std::size_t>(bytes)]);
         std::fill_n(memory.get(), bytes, static_cast<unsigned char>(0xFF));
         emulation::Machine::instance().add_region("workspace", memory.get(), bytes, emulation::Access::kReadWrite);
@@ -43,7 +44,8 @@ class EmulatedLauncher {
             throw std::logic_error(std::string(Kernel::kName) + ": the launch asks for " + std::to_string(shape.threads) +
                                    " threads and " + std::to_string(shape.shared_bytes) + " bytes of shared memory");
         auto& machine = emulation::Machine::instance();
-        machine.begin_launch(Kernel::kName);
+        machine.begin_launch(Kernel::kName, shape.blocks, shape.threads, shape.shared_bytes);
+        if (machine.dry()) return;
         std::vector<int> order(static_cast<std::size_t>(shape.threads));
         std::iota(order.begin(), order.end(), 0);
         for (std::int64_t block = 0; block < shape.blocks; ++block) {

@@ -10,14 +10,15 @@ Machine& Machine::instance() {
     return machine;
 }
 
-void Machine::begin(std::uint64_t order_seed, int dropped_barrier) {
+void Machine::begin(std::uint64_t order_seed, int dropped_barrier, bool dry) {
     report_ = {};
+    dry_ = dry;
     order_seed_ = order_seed;
     dropped_barrier_ = dropped_barrier;
 }
 
 void Machine::add_region(std::string name, const void* begin, std::int64_t bytes, Access access, bool shared) {
-    if (!begin || bytes == 0) return;
+    if (!begin || bytes == 0 || dry_) return;
     auto region = std::make_unique<Region>();
     region->name = std::move(name);
     region->begin = static_cast<unsigned char*>(const_cast<void*>(begin));
@@ -53,9 +54,10 @@ Region* Machine::find(const void* pointer) {
     return found;
 }
 
-void Machine::begin_launch(const char* kernel) {
+void Machine::begin_launch(const char* kernel, std::int64_t blocks, int threads, int shared_bytes) {
     kernel_ = kernel;
     ++report_.launches;
+    report_.log.push_back({kernel, blocks, threads, shared_bytes});
     ++launch_;
     launch_start_ = ++epoch_;
 }

@@ -14,10 +14,17 @@
 
 namespace softdiff::emulation {
 
+struct Launch {
+    std::string kernel;
+    std::int64_t blocks;
+    int threads, shared_bytes;
+};
+
 struct Report {
     std::int64_t races = 0, uninitialised = 0, out_of_bounds = 0, unwritten = 0;
     std::int64_t launches = 0, blocks = 0, barriers = 0, reads = 0, writes = 0;
     std::string first;  // the first complaint, in words
+    std::vector<Launch> log;
 };
 
 struct Cell {
@@ -43,10 +50,12 @@ class Machine {
   public:
     static Machine& instance();
 
-    void begin(std::uint64_t order_seed, int dropped_barrier);  // a new report; -1 keeps every barrier
+    // A new report. -1 keeps every barrier. Dry: launches are written down and not run, memory is not looked at.
+    void begin(std::uint64_t order_seed, int dropped_barrier, bool dry = false);
     const Report& report() const { return report_; }
     std::uint64_t order_seed() const { return order_seed_; }
     int dropped_barrier() const { return dropped_barrier_; }
+    bool dry() const { return dry_; }
 
     void add_region(std::string name, const void* begin, std::int64_t bytes, Access access, bool shared = false);
     void forget_regions();
@@ -54,7 +63,7 @@ class Machine {
     void check_written(const void* begin);
     Region* find(const void* pointer);
 
-    void begin_launch(const char* kernel);
+    void begin_launch(const char* kernel, std::int64_t blocks, int threads, int shared_bytes);
     void begin_block(std::int64_t shared_bytes);
     void barrier(int index);
     void set_thread(int thread) { thread_ = thread; }
@@ -70,6 +79,7 @@ class Machine {
     std::vector<unsigned char> shared_;
     std::uint64_t order_seed_ = 0;
     int dropped_barrier_ = -1;
+    bool dry_ = false;
     std::uint32_t epoch_ = 1, launch_start_ = 1, block_start_ = 1, launch_ = 0;
     int thread_ = 0;
     const char* kernel_ = "";
