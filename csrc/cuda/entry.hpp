@@ -1,5 +1,5 @@
 // Which kernels serve a task: those without a transform, those for squares that have codelets, those for every other size.
-// `Launcher` is CUDA's or the emulator's (launch.hpp).
+// `Launcher` is CUDA's or the emulator's (launch.hpp), Storage the type of the task.
 #pragma once
 
 #include <algorithm>
@@ -11,18 +11,8 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// body(Storage{}) with the storage type of a task.
-template <class Body>
-void with_storage(Dtype dtype, Body body) {
-    switch (dtype) {
-        case Dtype::kFloat64: return body(double{});
-        case Dtype::kFloat32: return body(float{});
-        case Dtype::kFloat16: return body(Float16Bits{});
-        case Dtype::kBFloat16: return body(BFloat16Bits{});
-    }
-}
-
-// Whether square kernels exist for the sides and the arithmetic: a line of doubles of more than 32 would not fit into registers.
+// Whether square kernels exist for the sides and the arithmetic: a line of doubles of more than 32 would not fit into
+// registers.
 inline bool has_square(std::int64_t height, std::int64_t width, Dtype dtype) {
     if (height != width) return false;
     const bool short_line = height == 8 || height == 16 || height == 28 || height == 32;
@@ -51,69 +41,59 @@ void launch(Launcher& launcher, typename Kernel::Params params) {
     launcher.template run<Kernel>(shape, params);
 }
 
-template <class Launcher>
+template <class Storage, class Launcher>
 void run_combine(const cuda::Combine& task, Launcher& launcher) {
     CombineParams params = combine_params(task);
     if (params.planes == 0 || task.height == 0 || task.width == 0) return;
-    with_storage(task.dtype, [&](auto storage) {
-        using Storage = decltype(storage);
-        if (params.spectral_terms == 0 && !params.spectral_noise) return launch<PointwiseCombine<Storage>>(launcher, params);
-        bool taken = false;
-        if (has_square(task.height, task.width, task.dtype)) {
-            with_square<Storage>(task.height, [&](auto side) {
-                constexpr int kSide = decltype(side)::value;
-                taken = true;
-                if (SquareLevel<kSide, Storage>::takes(params)) return launch<SquareLevel<kSide, Storage>>(launcher, params);
-                if (SquareCombine<kSide, Storage>::takes(params)) return launch<SquareCombine<kSide, Storage>>(launcher, params);
-                taken = false;
-            });
-        }
-        if (!taken) generic_combine<Storage>(params, launcher);
-    });
+    if (params.spectral_terms == 0 && !params.spectral_noise) return launch<PointwiseCombine<Storage>>(launcher, params);
+    bool taken = false;
+    if (has_square(task.height, task.width, task.dtype)) {
+        with_square<Storage>(task.height, [&](auto side) {
+            constexpr int kSide = decltype(side)::value;
+            taken = true;
+            if (SquareLevel<kSide, Storage>::takes(params)) return launch<SquareLevel<kSide, Storage>>(launcher, params);
+            if (SquareCombine<kSide, Storage>::takes(params))
+                return launch<SquareCombine<kSide, Storage>>(launcher, params);
+            taken = false;
+        });
+    }
+    if (!taken) generic_combine<Storage>(params, launcher);
 }
 
-template <class Launcher>
+template <class Storage, class Launcher>
 void run_transform(const cuda::Transform& task, Launcher& launcher) {
     if (task.batch * task.channels * task.height * task.width == 0) return;
-    with_storage(task.dtype, [&](auto storage) {
-        using Storage = decltype(storage);
-        if (task.rows_only || !has_square(task.height, task.width, task.dtype))
-            return generic_transform<Storage>(task, launcher);
-        with_square<Storage>(task.height, [&](auto side) {
-            launch<SquareTransform<decltype(side)::value, Storage>>(launcher, {task, task.batch * task.channels, 0});
-        });
+    if (task.rows_only || !has_square(task.height, task.width, task.dtype))
+        return generic_transform<Storage>(task, launcher);
+    with_square<Storage>(task.height, [&](auto side) {
+        launch<SquareTransform<decltype(side)::value, Storage>>(launcher, {task, task.batch * task.channels, 0});
     });
 }
 
-template <class Launcher>
+template <class Storage, class Launcher>
 void run_energy(const cuda::Energy& task, Launcher& launcher) {
     if (task.batch == 0) return;
-    with_storage(task.dtype, [&](auto storage) {
-        using Storage = decltype(storage);
-        using T = typename ArithmeticOf<Storage>::Type;
-        const std::int64_t planes = task.batch * task.channels;
-        void* partial = launcher.workspace(planes * static_cast<std::int64_t>(sizeof(T)));
-        if (has_square(task.height, task.width, task.dtype)) {
-            with_square<Storage>(task.height, [&](auto side) {
-                launch<SquareEnergy<decltype(side)::value, Storage>>(launcher, {task, planes, 0, partial});
-            });
-        } else {
-            generic_energy<Storage>(task, partial, launcher);
-        }
-        launch<SumChannels<T>>(launcher, {partial, task.out, task.batch, task.channels});
-    });
+    using T = typename ArithmeticOf<Storage>::Type;
+    const std::int64_t planes = task.batch * task.channels;
+    void* partial = launcher.workspace(planes * static_cast<std::int64_t>(sizeof(T)));
+    if (has_square(task.height, task.width, task.dtype)) {
+        with_square<Storage>(task.height, [&](auto side) {
+            launch<SquareEnergy<decltype(side)::value, Storage>>(launcher, {task, planes, 0, partial});
+        });
+    } else {
+        generic_energy<Storage>(task, partial, launcher);
+    }
+    launch<SumChannels<T>>(launcher, {partial, task.out, task.batch, task.channels});
 }
 
-template <class Launcher>
+template <class Storage, class Launcher>
 void run_normal(const cuda::Normal& task, Launcher& launcher) {
-    with_storage(task.dtype,
-                 [&](auto storage) { launch<FillNormal<decltype(storage)>>(launcher, NormalParams{task}); });
+    launch<FillNormal<Storage>>(launcher, NormalParams{task});
 }
 
-template <class Launcher>
+template <class Storage, class Launcher>
 void run_coefficients(const cuda::Coefficients& task, Launcher& launcher) {
-    if (task.dtype == Dtype::kFloat64) return launch<StepMaps<double>>(launcher, CoefficientParams{task});
-    launch<StepMaps<float>>(launcher, CoefficientParams{task});
+    launch<StepMaps<Storage>>(launcher, CoefficientParams{task});
 }
 
 }  // namespace SOFTDIFF_ISA
