@@ -161,8 +161,8 @@ def main() -> None:
         "# CUDA kernels: registers, spills, instructions\n\n"
         "Written by `python benchmarks/gpu_resources.py` from the compiler's own report; nothing here was measured on a GPU. "
         f"Reading and writing a float32 pixel once takes an H100 {memory:.2f} ps; a kernel is bound by memory where issuing "
-        "its instructions takes less. Kernels are counted as they lie in the module: where they loop, an instruction runs more "
-        "than once, so they have no number a pixel.\n\n" + table(found, counted) + "\n"
+        "its instructions takes less. Kernels are counted as they lie in the module: where they loop, an instruction runs "
+        "more than once, so they have no number a pixel.\n\n" + table(found, counted) + "\n"
     )
     options.out.write_text(text)
     print(text)
