@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 import subprocess
 from datetime import datetime, timezone
 from typing import Any
@@ -28,7 +29,7 @@ def machine(device: torch.device) -> Row:
         "cuda_architectures": info["cuda_architectures"],
         "python": platform.python_version(),
         "softdiff_ext": importlib.metadata.version("softdiff-ext"),
-        "commit": commit(),
+        "commit": commit() if shutil.which("git") else "unknown",
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     if device.type == "cuda":
