@@ -47,10 +47,17 @@ void Machine::check_written(const void* begin) {
 
 Region* Machine::find(const void* pointer) {
     const auto* at = static_cast<const unsigned char*>(pointer);
-    Region* found = nullptr;  // of two that share memory, as an image used twice does, the one that can be written
-    for (Region* region : regions_)
-        if (at >= region->begin && at <= region->begin + region->bytes && (!found || region->access == Access::kReadWrite))
-            if (!found || at < region->begin + region->bytes) found = region;
+    // Inside rather than just past the end, where the next one may begin; of two that share memory, as an image used twice
+    // does, the one that can be written.
+    Region* found = nullptr;
+    int best = 0;
+    for (Region* region : regions_) {
+        if (at < region->begin || at > region->begin + region->bytes) continue;
+        const int rank = 1 + (at < region->begin + region->bytes ? 2 : 0) + (region->access == Access::kReadWrite ? 1 : 0);
+        if (rank <= best) continue;
+        best = rank;
+        found = region;
+    }
     return found;
 }
 
