@@ -82,6 +82,30 @@ def on_device(level: sd.Level, batch: int, device: torch.device = CUDA) -> sd.Le
     return sd.Level(*(torch.full((batch,), float(field), dtype=torch.float64, device=device) for field in level))
 
 
+LENGTHS = (
+    *range(1, 40),
+    45,
+    63,
+    100,
+    109,
+    127,
+    131,
+    178,
+    218,
+    225,
+    251,
+    256,
+    257,
+    384,
+    509,
+    512,
+    719,
+    1000,
+    1021,
+    1024,
+    2048,
+    4099,
+)
 NAMES = tuple(calls(torch.empty(0), torch.empty(0), S, T))
 
 
@@ -104,6 +128,18 @@ def test_layouts(layout: str, side: int) -> None:
     assert_same(sd.dct_blur(there, 2.0), sd.dct_blur(x, 2.0))
     assert_same(sd.dct(there, 1), sd.dct(x, 1))
     assert_same(sd.idct(there), sd.idct(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("side", LENGTHS)
+def test_sides(side: int, dtype: torch.dtype) -> None:
+    line, tall, wide = (randn(shape, side, dtype) for shape in ((3, 5, side), (2, 1, side, 36), (1, 2, 33, side)))
+    assert_same(sd.dct(line.to(CUDA), 1), sd.dct(line, 1))
+    assert_same(sd.idct(line.to(CUDA), 1), sd.idct(line, 1))
+    for x in (tall, wide):
+        assert_same(sd.dct(x.to(CUDA)), sd.dct(x))
+        assert_same(sd.dct_blur(x.to(CUDA), 2.0), sd.dct_blur(x, 2.0))
+        assert_same(sd.soft_score_loss(x.to(CUDA), x.to(CUDA) / 2, T), sd.soft_score_loss(x, x / 2, T))
 
 
 @pytest.mark.parametrize("op", CORE, ids=names(CORE))
@@ -333,6 +369,15 @@ def test_out_of_memory_leaves_nothing() -> None:
             call()
     assert torch.cuda.memory_allocated() == before
     assert_same(sd.dct_blur(x, 2.0), torch.zeros(1, 1, 64, 64))
+
+
+@pytest.mark.parametrize("op", CORE, ids=names(CORE))
+def test_compiled_calls_are_the_same(op: Operator) -> None:
+    torch.compiler.reset()
+    values = [value.to(CUDA) for value in op.make((2, 2, 12, 8), torch.float32)]
+    compiled = torch.compile(op.call, fullgraph=True, backend="aot_eager")
+    for got, want in zip(results(compiled(*values)), results(op.call(*values)), strict=True):
+        torch.testing.assert_close(got, want)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch.compile's advice on the card
