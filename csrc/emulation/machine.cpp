@@ -47,14 +47,14 @@ void Machine::check_written(const void* begin) {
 
 Region* Machine::find(const void* pointer) {
     const auto* at = static_cast<const unsigned char*>(pointer);
-    // Inside rather than just past the end, where the next one may begin; of two that share memory, as an image used twice
-    // does, the one that can be written.
+    // Inside rather than just past the end, where the next one may begin; of those that share memory, the one that can be
+    // written (an image used twice), or that reaches furthest (the columns of one tensor).
     Region* found = nullptr;
     int best = 0;
     for (Region* region : regions_) {
         if (at < region->begin || at > region->begin + region->bytes) continue;
         const int rank = 1 + (at < region->begin + region->bytes ? 2 : 0) + (region->access == Access::kReadWrite ? 1 : 0);
-        if (rank <= best) continue;
+        if (rank < best || (rank == best && region->begin + region->bytes <= found->begin + found->bytes)) continue;
         best = rank;
         found = region;
     }
