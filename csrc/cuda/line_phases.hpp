@@ -29,7 +29,8 @@ SOFTDIFF_INLINE void for_work(Where where, const Work& work, Body body) {
                                                 (work.lines_first ? work.items : work.lines));
     for (std::uint32_t i = where.thread; i < end; i += where.threads) {
         const std::uint32_t slow = work.divider.divide(i), fast = i - slow * work.divider.divisor;
-        const auto line = static_cast<int>(work.lines_first ? fast : slow), item = static_cast<int>(work.lines_first ? slow : fast);
+        const auto line = static_cast<int>(work.lines_first ? fast : slow),
+                   item = static_cast<int>(work.lines_first ? slow : fast);
         if (line < work.lines) body(line, item);
     }
 }
@@ -170,7 +171,8 @@ SOFTDIFF_INLINE void codelet_leaves(const LineTables<T>& tables, const TileLines
         const LeafKind kind = place.dct4 ? LeafKind::kDct4 : inverse ? LeafKind::kDct3 : LeafKind::kDct2;
         View line = tile.line(l);
         const auto stride = static_cast<int>(tile.step);
-        const Line<T, View> folded{line + place.first * tile.step, place.step * stride}, straight{line + place.low * tile.step, stride};
+        const Line<T, View> folded{line + place.first * tile.step, place.step * stride},
+            straight{line + place.low * tile.step, stride};
         const Line<T, View> from = inverse ? straight : folded, to = inverse ? folded : straight;
         switch (tables.leaf) {
             case 16: return leaf_in_place<16>(from, to, kind);
@@ -186,15 +188,15 @@ SOFTDIFF_INLINE void codelet_leaves(const LineTables<T>& tables, const TileLines
     });
 }
 
-// Odd leaves, dense, from one tile to another of the same form: a thread makes kOutputs entries of the half DFT of two lines, so
-// that a value read serves kOutputs products and a cosine two.
+// Odd leaves, dense, from one tile to another of the same form: a thread makes kOutputs entries of the half DFT of two lines,
+// so that a value read serves kOutputs products and a cosine two.
 constexpr int kOddOutputs = 8, kOddLines = 2;
 
 SOFTDIFF_INLINE int odd_output_groups(int leaf) { return (leaf / 2 + kOddOutputs) / kOddOutputs; }
 
 template <class Space, class T, class View>
-SOFTDIFF_INLINE void odd_leaves(const LineTables<T>& tables, const TileLines<View>& source, View target, const Divider& line_pairs,
-                                bool inverse, Where where) {
+SOFTDIFF_INLINE void odd_leaves(const LineTables<T>& tables, const TileLines<View>& source, View target,
+                                const Divider& line_pairs, bool inverse, Where where) {
     const int n = tables.leaf, h = n / 2;
     const int groups = odd_output_groups(n);
     const auto slot = Space::global(tables.nodes(tables.halvings));
@@ -256,7 +258,8 @@ SOFTDIFF_INLINE void odd_leaves(const LineTables<T>& tables, const TileLines<Vie
                 if (s == 1 && !second) continue;
                 y[entry.a * to_step + s * to_second] = entry.factor[0] * cosine_sum[s][q] + entry.factor[1] * sine_sum[s][q];
                 if (entry.b >= 0)
-                    y[entry.b * to_step + s * to_second] = entry.factor[2] * cosine_sum[s][q] + entry.factor[3] * sine_sum[s][q];
+                    y[entry.b * to_step + s * to_second] =
+                        entry.factor[2] * cosine_sum[s][q] + entry.factor[3] * sine_sum[s][q];
             }
         }
     });

@@ -49,8 +49,8 @@ Divider Divider::of(std::int64_t divisor) {
     int bits = 0;
     while ((std::int64_t{1} << bits) < divisor) ++bits;
     const std::uint64_t numerator = std::uint64_t{1} << (31 + bits);
-    return {static_cast<std::uint32_t>(divisor), static_cast<std::uint32_t>(numerator / static_cast<std::uint64_t>(divisor) + 1),
-            31 + bits};
+    return {static_cast<std::uint32_t>(divisor),
+            static_cast<std::uint32_t>(numerator / static_cast<std::uint64_t>(divisor) + 1), 31 + bits};
 }
 
 template <class T>
@@ -184,7 +184,8 @@ void HostLine<T>::build_odd_leaf() {
     std::vector<OddEntry<T>> in[kLeafKinds], out[kLeafKinds];
     for (int kind = 0; kind < kLeafKinds; ++kind) in[kind].push_back(odd_entry<T>(kind == 1 ? 0 : h, -1, 1, 0, 0, 0));
     for (int kind = 0; kind < kLeafKinds; ++kind)
-        out[kind].push_back(odd_entry<T>(kind == 0 ? 0 : h, -1, kind == 2 ? static_cast<double>(plan.dct4_middle) : 1.0, 0, 0, 0));
+        out[kind].push_back(
+            odd_entry<T>(kind == 0 ? 0 : h, -1, kind == 2 ? static_cast<double>(plan.dct4_middle) : 1.0, 0, 0, 0));
     for (int j = 1; j <= h; ++j) {
         const double s = alternating(j), of_sine = alternating(h - j + 1);
         in[0].push_back(odd_entry<T>(h - j, h + j, 1, 1, s, -s));
@@ -203,7 +204,8 @@ void HostLine<T>::build_odd_leaf() {
     // Outputs beyond n / 2 that a thread makes and drops step further than n round the circle where n is short.
     constexpr int kShortest = 128;
     std::vector<CirclePoint<T>> circle;
-    for (int m = 0; m < std::max(n, kShortest); ++m) circle.push_back({static_cast<T>(cosine(2LL * m, n)), static_cast<T>(sine(2LL * m, n))});
+    for (int m = 0; m < std::max(n, kShortest); ++m)
+        circle.push_back({static_cast<T>(cosine(2LL * m, n)), static_cast<T>(sine(2LL * m, n))});
     tables_.circle = append(circle);
 }
 

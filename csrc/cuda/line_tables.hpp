@@ -39,8 +39,8 @@ struct alignas(8) OutputPair {
     std::int32_t a, b;
 };
 
-// Values (or outputs) a and b of an odd leaf against entry j of its half DFT: c[j] = f0 x[a] + f1 x[b], d[j] = f2 x[a] + f3 x[b],
-// or y[a] = f0 C[j] + f1 S[j], y[b] = f2 C[j] + f3 S[j]. Entry 0 has a alone.
+// Values (or outputs) a and b of an odd leaf against entry j of its half DFT: c[j] = f0 x[a] + f1 x[b], d[j] = f2 x[a] + f3
+// x[b], or y[a] = f0 C[j] + f1 S[j], y[b] = f2 C[j] + f3 S[j]. Entry 0 has a alone.
 template <class T>
 struct alignas(16) OddEntry {
     T factor[4];
@@ -68,18 +68,18 @@ template <class T>
 struct LineTables {
     int size, radix, halvings, slots, leaf;
     bool codelet;
-    int levels;                                      // of butterflies
-    std::int32_t level_first[kMaxButterflyLevels + 1];  // pairs of level l: level_first[l] .. level_first[l + 1]; the last level
-                                                        // has every output that is not in its pairs too, with b = -1
-    Divider positions;                               // size / radix: the positions that split works on
-    Divider last_pairs;                              // entries of the last level
-    const Rotation<T>* split;                        // [rotations][size / radix]
-    const Rotation<T>* halving;                      // of each halving [half the length of its nodes], one after the other
-    const NodePlace* node;                           // radix nodes, then twice as many after each halving; the last are the slots
+    int levels;                                         // of butterflies
+    std::int32_t level_first[kMaxButterflyLevels + 1];  // pairs of level l: level_first[l] .. level_first[l + 1]; the last
+                                                        // level has every output that is not in its pairs too, with b = -1
+    Divider positions;           // size / radix: the positions that split works on
+    Divider last_pairs;          // entries of the last level
+    const Rotation<T>* split;    // [rotations][size / radix]
+    const Rotation<T>* halving;  // of each halving [half the length of its nodes], one after the other
+    const NodePlace* node;       // radix nodes, then twice as many after each halving; the last are the slots
     const OutputPair* pair;
-    const std::int32_t* frequency;                   // [size] that the output at a position holds
-    const std::int32_t* position;                    // [size], its inverse
-    const T *weight, *root_weight;                   // [size] at positions: C3 weight C2 = 1; root_weight C2 is orthonormal
+    const std::int32_t* frequency;  // [size] that the output at a position holds
+    const std::int32_t* position;   // [size], its inverse
+    const T *weight, *root_weight;  // [size] at positions: C3 weight C2 = 1; root_weight C2 is orthonormal
     const OddEntry<T>*odd_in[kLeafKinds], *odd_out[kLeafKinds];  // [leaf / 2 + 1] each, null where the leaf is a codelet
     const CirclePoint<T>* circle;                                // [leaf, or more]: cos and sin of 2 pi m / leaf
 

@@ -1,8 +1,8 @@
-// What lies between the transforms of a combination out = V sum_i (gain_i . V^T image_i): which terms need a transform at all, the
-// gains of a plane, drawn noise, and the terms that are added to pixels.
+// What lies between the transforms of a combination out = V sum_i (gain_i . V^T image_i): which terms need a transform at all,
+// the gains of a plane, drawn noise, and the terms that are added to pixels.
 //
-// A term whose gain is one number for all frequencies ("pixel term") is added to the result in pixel space. Drawn noise is added
-// to pixels where its gain is one number, and straight to the coefficients elsewhere (V^T n has the law of n).
+// A term whose gain is one number for all frequencies ("pixel term") is added to the result in pixel space. Drawn noise is
+// added to pixels where its gain is one number, and straight to the coefficients elsewhere (V^T n has the law of n).
 #pragma once
 
 #include "../core/normal.hpp"
@@ -15,10 +15,10 @@ inline namespace SOFTDIFF_ISA {
 
 struct CombineParams {
     cuda::Combine task;
-    std::int64_t planes;       // batch * channels
-    bool spectral[kTerms];     // the image is transformed
-    bool pixel[kTerms];        // the image is added in pixel space
-    int spectral_terms;        // how many are transformed
+    std::int64_t planes;    // batch * channels
+    bool spectral[kTerms];  // the image is transformed
+    bool pixel[kTerms];     // the image is added in pixel space
+    int spectral_terms;     // how many are transformed
     int pixel_terms;
     bool spectral_noise, pixel_noise;  // drawn noise, and where it is added
     int planes_per_block;
@@ -56,8 +56,8 @@ inline CombineParams combine_params(const cuda::Combine& task) {
         params.spectral_terms += params.spectral[i] ? 1 : 0;
         params.pixel_terms += params.pixel[i] ? 1 : 0;
     }
-    // Drawn noise has the gain of term 2. As in the CPU kernels the rule alone decides where it is drawn: noise drawn in the DCT
-    // basis is other noise than that drawn in pixels, and the same call must draw the same on every device.
+    // Drawn noise has the gain of term 2. As in the CPU kernels the rule alone decides where it is drawn: noise drawn in the
+    // DCT basis is other noise than that drawn in pixels, and the same call must draw the same on every device.
     const bool markov = task.kind == GainKind::kStep && task.rule == Rule::kMarkov;
     params.spectral_noise = task.draw_noise && markov;
     params.pixel_noise = task.draw_noise && !markov;
@@ -66,8 +66,8 @@ inline CombineParams combine_params(const cuda::Combine& task) {
 
 // ---- gains --------------------------------------------------------------------------------------------------------------
 
-// Shared memory of one plane: factors per row and per column (in the order of the transform's outputs), and what is the same for
-// all frequencies. `numbers` are the gains of the pixel terms.
+// Shared memory of one plane: factors per row and per column (in the order of the transform's outputs), and what is the same
+// for all frequencies. `numbers` are the gains of the pixel terms.
 template <class View>
 struct GainTables {
     View row_decay, row_fade, column_decay, column_fade;
@@ -75,11 +75,11 @@ struct GainTables {
     View numbers;    // [kTerms]
 };
 
-// One axis of the tables by threads lane, lane + lanes, ...
+// `count` entries of the tables of one axis of n frequencies, by threads lane, lane + lanes, ...
 template <class T, class View, class Frequency>
-SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const Level& t, int n, int lane, int lanes,
+SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const Level& t, int n, int count, int lane, int lanes,
                                Frequency frequency, View decay, View fade) {
-    for (int i = lane; i < n; i += lanes) {
+    for (int i = lane; i < count; i += lanes) {
         const int k = frequency(i);
         if (task.kind == GainKind::kLevel) {
             decay[i] = decay_of<T>(k, n, t.tau);
@@ -92,7 +92,7 @@ SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const 
 
 // The constants and pixel gains of the plane of sample b and channel c, by one thread.
 template <class Space, class T, class View>
-SOFTDIFF_INLINE void fill_constants(const CombineParams& p, std::int64_t b, std::int64_t c, const GainTables<View>& tables) {
+SOFTDIFF_OUTLINE void fill_constants(const CombineParams& p, std::int64_t b, std::int64_t c, GainTables<View> tables) {
     const cuda::Combine& task = p.task;
     if (task.kind == GainKind::kMap) {
         SOFTDIFF_UNROLL
@@ -129,7 +129,8 @@ struct PlaneGains {
     StepConstants<T> step;
     T heat, flat;
 
-    SOFTDIFF_INLINE PlaneGains(const CombineParams& params, const GainTables<View>& of) : p(params), tables(of), step{}, heat{}, flat{} {
+    SOFTDIFF_INLINE PlaneGains(const CombineParams& params, const GainTables<View>& of)
+        : p(params), tables(of), step{}, heat{}, flat{} {
         if (p.task.kind == GainKind::kStep) step = get_step<T>(tables.constants, p.task.rule, p.task.prediction);
         if (p.task.kind == GainKind::kLevel) {
             heat = tables.constants[0];
@@ -162,7 +163,9 @@ struct PlaneGains {
 
 template <class Space>
 SOFTDIFF_INLINE std::uint64_t seed_of(const cuda::Seed& seed) {
-    return seed.data ? static_cast<std::uint64_t>(static_cast<std::int64_t>(Space::global(seed.data)[0])) : seed.number;
+    if (!seed.data) return seed.number;
+    // without its sign, as everywhere: seeds are in [0, 2^63)
+    return static_cast<std::uint64_t>(static_cast<std::int64_t>(Space::global(seed.data)[0])) & INT64_MAX;
 }
 
 template <class T>
@@ -230,8 +233,8 @@ SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type pixel_terms(const CombinePa
 
 // body(element, noise) for the elements [first, last): with drawn noise where the kernel adds some, else 0.
 template <class Space, class T, class Body>
-SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, std::int64_t first, std::int64_t last, int thread,
-                                      int threads, Body body) {
+SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, std::int64_t first, std::int64_t last,
+                                      int thread, int threads, Body body) {
     if (with_noise) {
         for_each_normal<T>(seed_of<Space>(p.task.seed), first, last, thread, threads, body);
     } else {

@@ -15,8 +15,8 @@ inline namespace SOFTDIFF_ISA {
 
 constexpr std::int64_t kScratchBytes = 20 << 20;      // of a chunk: half of the L2 cache of an A100
 constexpr std::int64_t kGlobalTileBytes = 256 << 20;  // of all blocks of a launch together
-constexpr std::int64_t kMostTileBytes = 32 << 20;     // of a block in global memory, where more than one line is to have a place
-constexpr int kRoomySharedBytes = 72 * 1024;          // leaves place for three blocks in an SM of 228 KB
+constexpr std::int64_t kMostTileBytes = 32 << 20;  // of a block in global memory, where more than one line is to have a place
+constexpr int kRoomySharedBytes = 72 * 1024;       // leaves place for three blocks in an SM of 228 KB
 constexpr int kPanelLines = 32;
 constexpr int kFewestPanelLines = 8;    // a quarter of a line of 128 bytes, what memory moves at once
 constexpr int kEnoughBlocks = 256;      // to keep a GPU busy; smaller panels make more
@@ -32,7 +32,7 @@ struct TilePass {
     Tiling tiling = Tiling::kWhole;
     bool in_global_memory = false;
     int threads = 0;
-    std::int64_t panels = 1;  // of a plane
+    std::int64_t panels = 1;                 // of a plane
     std::int64_t most_blocks = kMostBlocks;  // of a launch
 
     std::int64_t block_bytes() const { return params.block_values * static_cast<std::int64_t>(sizeof(T)); }
@@ -146,7 +146,8 @@ void lay_out(TilePass<T>& pass, int rows, int columns, const TileNeeds& needs) {
     int pieces = 0;
     if (pass.tiling != Tiling::kRowPanels) pieces = std::max(pieces, leaf_pieces(p.line[kColumns], columns));
     if (pass.tiling != Tiling::kColumnPanels) pieces = std::max(pieces, leaf_pieces(p.line[kRows], rows));
-    pass.threads = std::clamp(static_cast<int>(ceil_of(pieces, kWarp)) * kWarp, kFewestThreads, TileKernel<T, false>::kMaxThreads);
+    pass.threads =
+        std::clamp(static_cast<int>(ceil_of(pieces, kWarp)) * kWarp, kFewestThreads, TileKernel<T, false>::kMaxThreads);
 }
 
 }  // namespace detail
