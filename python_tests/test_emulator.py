@@ -99,8 +99,8 @@ def test_results_and_gradients(op: Operator, dtype: torch.dtype, monkeypatch: py
         values = op.make((2, 3, 16, 16), dtype)
         wanted = [value.requires_grad_() for value in values]
         outs = results(op.call(*values))
-        grads = torch.autograd.grad(sum(out.square().sum() for out in outs), wanted)
-        return [*outs, *grads]
+        grads = torch.autograd.grad(sum(out.square().sum() for out in outs), wanted, allow_unused=True)
+        return [*outs, *(grad for grad in grads if grad is not None)]
 
     want = run()
     with on_the_device(monkeypatch) as device:
@@ -125,10 +125,13 @@ CASES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("side", [8, 28, 64])
+@pytest.mark.parametrize("side", [28, 64])
 @pytest.mark.parametrize("case", CASES)
 def test_every_barrier_is_needed(case: str, side: int, emulator: Emulator) -> None:
-    """Without it, some thread reads what another has yet to write."""
+    """Without it, some thread reads what another has yet to write.
+
+    Not so at 8 and 16, where a thread that draws noise happens to add it to its own column.
+    """
     x = torch.randn(4, 2, side, side, generator=torch.Generator().manual_seed(0))
     s, t = sd.Level(-0.1, 0.5, 0.2, 1e-2), sd.Level(-0.4, 1.0, 0.6, 1e-2)
     emulator.begin(1)

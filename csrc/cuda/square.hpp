@@ -392,7 +392,7 @@ struct SquareEnergy {
         p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
         return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
     }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 4; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
@@ -411,10 +411,10 @@ struct SquareEnergy {
                     tile[h * Square::kStride + at.line] =
                         pixel_at<Space, Storage>(a, plane_offset(a, at.b, at.c) + h * a.stride[2] + at.line * a.stride[3]) -
                         pixel_at<Space, Storage>(b, plane_offset(b, at.b, at.c) + h * b.stride[2] + at.line * b.stride[3]);
+                Square::dct2_in_place(Square::column(tile, at.line));
                 break;
             }
-            case 1: Square::dct2_in_place(Square::column(tile, at.line)); break;
-            case 2: {
+            case 1: {
                 const T slope = static_cast<T>(decay[at.line]) * static_cast<T>(sums[N]), flat = sums[N + 1];
                 T sum = 0;
                 Square::Codes::dct2(Square::row(tile, at.line), Summed<decltype(decay)>{&sum, decay, slope, flat});

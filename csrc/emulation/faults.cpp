@@ -44,7 +44,6 @@ struct Neighbours {
         if (i == 0) {
             if (p.fault == Fault::kUninitialisedShared && where.thread == 3) return;
             shared[where.thread] = in[own];
-            if (p.fault == Fault::kSharedRace) out[own] = shared[next];
             if (p.fault == Fault::kWriteToInput) in[own] = 0.0F;
             if (p.fault == Fault::kBlockRace) scratch[where.thread] = 1.0F;
             if (p.fault == Fault::kGlobalRace) scratch[where.block * kThreads] = 1.0F;
@@ -52,6 +51,7 @@ struct Neighbours {
         }
         if (p.fault == Fault::kUnwrittenOutput && own == 5) return;
         float value = shared[next];
+        if (p.fault == Fault::kSharedRace) shared[where.thread] = value;
         if (p.fault == Fault::kUninitialisedGlobal) value += scratch[own];
         if (p.fault == Fault::kPastTheEnd) value += in[own + 1];
         if (p.fault == Fault::kBeforeTheStart) value += in[own - 1];
