@@ -194,6 +194,15 @@ def run_stages(stages: tuple[Stage, ...], minutes: float) -> list[Result]:
     return results
 
 
+def table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *lines])
+
+
+def stage_table(stages: list[Result]) -> str | None:
+    lines = [[s["stage"], s["status"], f"{s['seconds']:.0f}", s["detail"]] for s in stages]
+    return table(["stage", "result", "seconds", "detail"], lines) if lines else None
+
+
 WRITER = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -226,12 +235,11 @@ def main() -> None:
     results = run_stages(stages, options.minutes)
     (WORK / "stages.json").write_text(json.dumps(results))
     options.out.mkdir(parents=True, exist_ok=True)
-    written = subprocess.run(
-        python("-c", WRITER, str(ROOT / "benchmarks"), str(WORK), str(options.out.resolve())),
-        cwd=ROOT,
-        env=environment(),
-        check=False,
-    )
+    arguments = [str(ROOT / "benchmarks"), str(WORK), str(options.out.resolve())]
+    written = subprocess.run(python("-c", WRITER, *arguments), cwd=ROOT, env=environment(), check=False)
+    if written.returncode != 0:  # nothing was built that could be described
+        (options.out / "gpu.json").write_text(json.dumps({"schema": 1, "stages": results}, indent=1) + "\n")
+        print(stage_table(results))
     sys.exit(0 if written.returncode == 0 and all(result["status"] == "passed" for result in results) else 1)
 
 

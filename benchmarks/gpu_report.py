@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from gpu import COPY, GOALS, OURS
+from gpu_check import stage_table, table
 from machine import commit
 
 import softdiff_ext as sd
@@ -49,10 +50,6 @@ def driver() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
     except (OSError, subprocess.CalledProcessError, IndexError):
         return "unknown"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *lines])
 
 
 def kernel_rows(rows: list[Row]) -> dict[tuple[str, int, str, str], Row]:
@@ -113,11 +110,6 @@ def large_eager_table(rows: list[Row]) -> str | None:
             if "us_median" in kernel:
                 lines.append([row["operator"], str(row["side"]), f"{row['us_median']:.1f}", f"{kernel['us_median']:.1f}"])
     return table(["operator", "side", "CPU, us a call", "kernels, us"], lines) if lines else None
-
-
-def stage_table(stages: list[Row]) -> str | None:
-    lines = [[s["stage"], s["status"], f"{s['seconds']:.0f}", s["detail"]] for s in stages]
-    return table(["stage", "result", "seconds", "detail"], lines) if lines else None
 
 
 def unet_table(unet: list[Row]) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -156,3 +158,14 @@ def test_files_that_cannot_be_collected_are_named(monkeypatch: pytest.MonkeyPatc
     missing = check.uncollectable()
     assert missing["test_sizes.py"] == "scipy"
     assert "test_cuda.py" not in missing
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="would build the package: make gpu-check does")
+def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
+    program = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu_check.py"
+    command = [sys.executable, str(program), "--only", "build", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "| build | failed |" in done.stdout
+    assert "torch finds no CUDA device" in done.stdout
+    assert json.loads((tmp_path / "gpu.json").read_text())["stages"][0]["status"] == "failed"
