@@ -82,7 +82,7 @@ def image(height: int, width: int, dtype: torch.dtype = torch.float32, layout: s
     return Image((2, 2, height, width), dtype, layout, 3)
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(
     sides=st.tuples(st.sampled_from(SIDES), st.sampled_from(SIDES)),
     dtype=st.sampled_from(DTYPES),

@@ -32,6 +32,12 @@ constexpr bool slot_is_dct4(bool dct4, int slots, int j) {
 // Four factors per rotation, in the order of use: p c + q s and p s' + q c', where (s', c') = (s, -c) or (-s, c) by parity.
 constexpr int kFactorsPerRotation = 4;
 
+// Rotation j of those at `factors`. Views of rotations that lie apart have a function of this name of their own.
+template <class T>
+SOFTDIFF_INLINE const T* rotation_of(const T* factors, int j) {
+    return factors + j * kFactorsPerRotation;
+}
+
 template <bool Dct4, int R>
 struct Radix {
     static constexpr int kHalf = R / 2;
@@ -41,7 +47,7 @@ struct Radix {
     static constexpr int kFirst = rotation_count(false, kHalf) * kFactorsPerRotation;
 
     // v[R]: the inputs at fold_position(j); afterwards v[j] is this i's element of slot j. `factors` is a pointer, or a view
-    // that can be moved and indexed like one.
+    // that can be moved like one.
     template <class V, class Factors>
     static SOFTDIFF_INLINE void split(V* v, Factors factors) {
         V a[kHalf], b[kHalf];
@@ -49,7 +55,7 @@ struct Radix {
         for (int j = 0; j < kHalf; ++j) {
             const V p = v[j], q = v[R - 1 - j];
             if constexpr (Dct4) {
-                const Factors f = factors + j * kFactorsPerRotation;
+                const auto f = rotation_of(factors, j);
                 a[j] = p * f[0] + q * f[1];
                 b[j] = p * f[2] + q * f[3];
             } else {
@@ -79,7 +85,7 @@ struct Radix {
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
             if constexpr (Dct4) {
-                const Factors f = factors + j * kFactorsPerRotation;
+                const auto f = rotation_of(factors, j);
                 v[j] = a[j] * f[0] + b[j] * f[2];
                 v[R - 1 - j] = a[j] * f[1] + b[j] * f[3];
             } else {

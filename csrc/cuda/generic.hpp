@@ -18,19 +18,24 @@ void launch_tiles(Launcher& launcher, const TilePass<T>& pass, std::int64_t bloc
 
 // One pass over planes first .. first + count - 1, in as many launches as it takes.
 template <class T, class Launcher>
-void run_pass(Launcher& launcher, TilePass<T>& pass, std::int64_t first, std::int64_t count) {
+void run_pass(Launcher& launcher, TilePass<T>& pass, std::int64_t channels, std::int64_t first, std::int64_t count) {
     TileParams<T>& p = pass.params;
     T* const partial = p.partial;
     p.scratch_plane = first;
-    const std::int64_t panels = std::min(pass.panels, pass.most_blocks),
-                       planes = std::max<std::int64_t>(1, pass.most_blocks / panels);
-    for (std::int64_t plane = first; plane < first + count; plane += planes) {
-        const std::int64_t here = std::min(planes, first + count - plane);
+    p.one_sample = channels >= kMostBlocks;  // what kernels divide is below 2^31
+    if (!p.one_sample) p.channels_apart = Divider::of(channels);
+    const std::int64_t panels = std::min(pass.panels, pass.most_blocks);
+    const std::int64_t most_planes = std::max<std::int64_t>(1, pass.most_blocks / panels);
+    for (std::int64_t plane = first, planes = 0; plane < first + count; plane += planes) {
+        p.first_plane = plane;
+        p.first_sample = plane / channels;
+        p.first_channel = plane % channels;
+        planes = std::min(most_planes, first + count - plane);
+        if (p.one_sample) planes = std::min(planes, channels - p.first_channel);
         for (std::int64_t panel = 0; panel < pass.panels; panel += panels) {
-            p.first_plane = plane;
             p.first_panel = panel;
             p.partial = partial ? partial + (plane * pass.panels + panel) : nullptr;
-            launch_tiles(launcher, pass, here * std::min(panels, pass.panels - panel));
+            launch_tiles(launcher, pass, planes * std::min(panels, pass.panels - panel));
         }
     }
     p.partial = partial;
@@ -66,7 +71,8 @@ void run_plan(Launcher& launcher, TilePlan<T>& plan) {
         if (pass.in_global_memory) p.memory = memory;
     }
     for (std::int64_t first = 0; first < plan.planes; first += plan.chunk)
-        for (TilePass<T>& pass : plan.passes) run_pass(launcher, pass, first, std::min(plan.chunk, plan.planes - first));
+        for (TilePass<T>& pass : plan.passes)
+            run_pass(launcher, pass, plan.channels, first, std::min(plan.chunk, plan.planes - first));
 }
 
 template <class Storage, class Launcher>

@@ -66,16 +66,19 @@ struct Fold {
     SOFTDIFF_INLINE std::int64_t operator[](int j) const { return (j % 2 == 0 ? even : odd) + j / 2 * jump; }
 };
 
-// The rotations of one position as Radix reads them: four numbers each, `positions` rotations apart.
+// The rotations of one position as Radix reads them, `positions` apart: each is read at once.
 template <class T, class View>
 struct RotationView {
     View data;
     int positions;
-    SOFTDIFF_INLINE T operator[](int k) const { return static_cast<Rotation<T>>(data[0]).factor[k]; }
     SOFTDIFF_INLINE RotationView operator+(int n) const {
         return {data + static_cast<std::int64_t>(n / kFactorsPerRotation) * positions, positions};
     }
 };
+template <class T, class View>
+SOFTDIFF_INLINE Rotation<T> rotation_of(const RotationView<T, View>& rotations, int j) {
+    return rotations.data[static_cast<std::int64_t>(j) * rotations.positions];
+}
 
 template <class Space, class T>
 SOFTDIFF_INLINE auto rotations_at(const LineTables<T>& tables, int i) {
@@ -190,7 +193,7 @@ SOFTDIFF_INLINE void codelet_leaves(const LineTables<T>& tables, const TileLines
 
 // Odd leaves, dense, from one tile to another of the same form: a thread makes kOutputs entries of the half DFT of two lines,
 // so that a value read serves kOutputs products and a cosine two.
-constexpr int kOddOutputs = 8, kOddLines = 2;
+constexpr int kOddOutputs = 6, kOddLines = 2;
 
 SOFTDIFF_INLINE int odd_output_groups(int leaf) { return (leaf / 2 + kOddOutputs) / kOddOutputs; }
 
@@ -280,16 +283,32 @@ SOFTDIFF_INLINE void butterflies(const LineTables<T>& tables, const TileLines<Vi
     });
 }
 
+// Pairs of the last level that a thread handles one after the other: finding its place costs as much as one of them.
+constexpr int kPairsAtOnce = 4;
+
+// body(line, pair of outputs) for the last level.
+template <class Space, class T, class View, class Body>
+SOFTDIFF_INLINE void for_last_pairs(const LineTables<T>& tables, const TileLines<View>& tile, Where where, Body body) {
+    const auto pair = Space::global(tables.pair) + tables.level_first[tables.levels - 1];
+    const auto pairs = static_cast<int>(tables.last_pairs.divisor);
+    for_work(where, tile.work((pairs + kPairsAtOnce - 1) / kPairsAtOnce), [&](int l, int item) {
+        View line = tile.line(l);
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < kPairsAtOnce; ++k) {
+            const int index = item * kPairsAtOnce + k;
+            if (index < pairs) body(l, line, static_cast<OutputPair>(pair[index]));
+        }
+    });
+}
+
 // The last level on the way out of the tile: put(line, position, value).
 template <class Space, class T, class View, class Put>
 SOFTDIFF_INLINE void last_butterflies_out(const LineTables<T>& tables, const TileLines<View>& tile, Where where, Put put) {
-    const auto pair = Space::global(tables.pair) + tables.level_first[tables.levels - 1];
-    for_work(where, tile.work(tables.last_pairs.divisor), [&](int l, int index) {
-        const OutputPair at = pair[index];
-        View line = tile.line(l);
-        const T a = line[at.a * tile.step];
+    const auto step = static_cast<int>(tile.step);
+    for_last_pairs<Space>(tables, tile, where, [&](int l, View line, OutputPair at) {
+        const T a = line[at.a * step];
         if (at.b < 0) return put(l, at.a, a);
-        const T b = line[at.b * tile.step];
+        const T b = line[at.b * step];
         put(l, at.a, a + b);
         put(l, at.b, a - b);
     });
@@ -297,18 +316,11 @@ SOFTDIFF_INLINE void last_butterflies_out(const LineTables<T>& tables, const Til
 // And on the way in: get(line, position).
 template <class Space, class T, class View, class Get>
 SOFTDIFF_INLINE void last_butterflies_in(const LineTables<T>& tables, const TileLines<View>& tile, Where where, Get get) {
-    const auto pair = Space::global(tables.pair) + tables.level_first[tables.levels - 1];
-    for_work(where, tile.work(tables.last_pairs.divisor), [&](int l, int index) {
-        const OutputPair at = pair[index];
-        View line = tile.line(l);
-        const T a = get(l, at.a);
-        if (at.b < 0) {
-            line[at.a * tile.step] = a;
-            return;
-        }
-        const T b = get(l, at.b);
-        line[at.a * tile.step] = a + b;
-        line[at.b * tile.step] = a - b;
+    const auto step = static_cast<int>(tile.step);
+    for_last_pairs<Space>(tables, tile, where, [&](int l, View line, OutputPair at) {
+        const T a = get(l, at.a), b = at.b < 0 ? T(0) : get(l, at.b);
+        line[at.a * step] = a + b;
+        if (at.b >= 0) line[at.b * step] = a - b;
     });
 }
 

@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kAlignment = 256;
 
 template <class T>
-Rotation<T> rotation_of(const double* factor) {
+Rotation<T> rounded(const double* factor) {
     Rotation<T> rotation{};
     for (int i = 0; i < 4; ++i) rotation.factor[i] = static_cast<T>(factor[i]);
     return rotation;
@@ -94,7 +94,7 @@ void HostLine<T>::build_split(int positions) {
         factors.clear();
         append_rotations(false, tables_.radix, positions, i, factors);
         for (int r = 0; r < rotations; ++r)
-            split[static_cast<std::size_t>(r) * positions + i] = rotation_of<T>(factors.data() + kFactorsPerRotation * r);
+            split[static_cast<std::size_t>(r) * positions + i] = rounded<T>(factors.data() + kFactorsPerRotation * r);
     }
     tables_.split = append(split);
 
@@ -104,7 +104,7 @@ void HostLine<T>::build_split(int positions) {
         for (int i = 0; i < half; ++i) {
             factors.clear();
             append_rotations(true, 2, half, i, factors);
-            halving.push_back(rotation_of<T>(factors.data()));
+            halving.push_back(rounded<T>(factors.data()));
         }
     }
     tables_.halving = append(halving);

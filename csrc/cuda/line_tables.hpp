@@ -25,6 +25,7 @@ constexpr int kLeafKinds = 3;
 template <class T>
 struct alignas(16) Rotation {
     T factor[4];
+    SOFTDIFF_INLINE T operator[](int i) const { return factor[i]; }
 };
 
 // A node of the recursion: value i is at first + step i of the line, step = 1 or -1.
@@ -71,11 +72,11 @@ struct LineTables {
     int levels;                                         // of butterflies
     std::int32_t level_first[kMaxButterflyLevels + 1];  // pairs of level l: level_first[l] .. level_first[l + 1]; the last
                                                         // level has every output that is not in its pairs too, with b = -1
-    Divider positions;           // size / radix: the positions that split works on
-    Divider last_pairs;          // entries of the last level
-    const Rotation<T>* split;    // [rotations][size / radix]
-    const Rotation<T>* halving;  // of each halving [half the length of its nodes], one after the other
-    const NodePlace* node;       // radix nodes, then twice as many after each halving; the last are the slots
+    Divider positions;                                  // size / radix: the positions that split works on
+    Divider last_pairs;                                 // entries of the last level
+    const Rotation<T>* split;                           // [rotations][size / radix]
+    const Rotation<T>* halving;                         // of each halving [half the length of its nodes], one after the other
+    const NodePlace* node;  // radix nodes, then twice as many after each halving; the last are the slots
     const OutputPair* pair;
     const std::int32_t* frequency;  // [size] that the output at a position holds
     const std::int32_t* position;   // [size], its inverse

@@ -140,21 +140,28 @@ struct PlaneGains {
 
     SOFTDIFF_INLINE StepCoefficients<T> at(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
         switch (p.task.kind) {
-            case GainKind::kLevel: {
-                const T alpha = static_cast<T>(tables.row_decay[i]) * static_cast<T>(tables.column_decay[j]) * heat + flat;
-                return {p.task.power == 2 ? alpha * alpha : alpha, T(0), T(0)};
-            }
-            case GainKind::kStep:
-                return step_at<T>(step, tables.row_decay[i], tables.column_decay[j], tables.row_fade[i], tables.column_fade[j]);
-            default: {
-                const auto map_at = [&](int term) -> T {
-                    if (!p.spectral[term]) return T(0);
-                    const Image& map = p.task.map[term];
-                    return Space::global(static_cast<const T*>(
-                        map.data))[b * map.stride[0] + c * map.stride[1] + h * map.stride[2] + w * map.stride[3]];
-                };
-                return {map_at(0), map_at(1), map_at(2)};
-            }
+            case GainKind::kLevel: return of_kind<GainKind::kLevel>(b, c, h, w, i, j);
+            case GainKind::kStep: return of_kind<GainKind::kStep>(b, c, h, w, i, j);
+            default: return of_kind<GainKind::kMap>(b, c, h, w, i, j);
+        }
+    }
+
+    // The same where the caller knows the kind.
+    template <GainKind Kind>
+    SOFTDIFF_INLINE StepCoefficients<T> of_kind(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
+        if constexpr (Kind == GainKind::kLevel) {
+            const T alpha = static_cast<T>(tables.row_decay[i]) * static_cast<T>(tables.column_decay[j]) * heat + flat;
+            return {p.task.power == 2 ? alpha * alpha : alpha, T(0), T(0)};
+        } else if constexpr (Kind == GainKind::kStep) {
+            return step_at<T>(step, tables.row_decay[i], tables.column_decay[j], tables.row_fade[i], tables.column_fade[j]);
+        } else {
+            const auto map_at = [&](int term) -> T {
+                if (!p.spectral[term]) return T(0);
+                const Image& map = p.task.map[term];
+                const std::int64_t offset = b * map.stride[0] + c * map.stride[1] + h * map.stride[2] + w * map.stride[3];
+                return Space::global(static_cast<const T*>(map.data))[offset];
+            };
+            return {map_at(0), map_at(1), map_at(2)};
         }
     }
 };

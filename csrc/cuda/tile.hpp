@@ -49,11 +49,15 @@ struct TileParams {
     int steps;
     LineTables<T> line[2];  // of the columns (their length is the height), of the rows
 
-    std::int64_t height, width, channels;
-    std::int64_t first_plane, first_panel, scratch_plane;  // of the launch; of the scratch tensors
-    Divider panels;                                        // of a plane
-    bool split_rows;                                       // a panel is some rows, not some columns
-    bool whole;                                            // the tile is a plane
+    std::int64_t height, width;
+    std::int64_t first_plane, first_panel;     // of the launch
+    std::int64_t first_sample, first_channel;  // of its first plane
+    bool one_sample;                           // all its planes are of that sample
+    Divider channels_apart;
+    std::int64_t scratch_plane;  // the first of the scratch tensors
+    Divider panels;              // of a plane
+    bool split_rows;             // a panel is some rows, not some columns
+    bool whole;                  // the tile is a plane
     Port source[kTerms], out;
 
     int rows, columns, leading;                             // of a tile; values from row to row

@@ -27,12 +27,11 @@ struct TileBlock {
         const std::uint32_t plane_of_launch = p.panels.divide(index);
         const std::int64_t panel = p.first_panel + (index - plane_of_launch * p.panels.divisor);
         plane = p.first_plane + plane_of_launch;
-        if (((plane | p.channels) >> 31) == 0) {  // most of the time: a 64-bit division takes longer
-            b = static_cast<std::uint32_t>(plane) / static_cast<std::uint32_t>(p.channels);
-        } else {
-            b = plane / p.channels;
-        }
-        c = plane - b * p.channels;
+        // Samples and channels counted from those of the launch's first plane, where there is more than one sample.
+        const std::uint32_t channel = p.one_sample ? 0 : static_cast<std::uint32_t>(p.first_channel) + plane_of_launch;
+        const std::uint32_t sample = p.one_sample ? 0 : p.channels_apart.divide(channel);
+        b = p.first_sample + sample;
+        c = p.one_sample ? p.first_channel + plane_of_launch : channel - sample * p.channels_apart.divisor;
         row0 = p.split_rows ? panel * p.rows : 0;
         column0 = p.split_rows ? 0 : panel * p.columns;
         rows = static_cast<int>(p.height - row0 < p.rows ? p.height - row0 : p.rows);
@@ -125,10 +124,11 @@ struct TileBlock {
 
     SOFTDIFF_INLINE void load_outputs(const Step& step) const {
         const Port& port = p.source[0];
-        const std::int64_t along = step_of(port, step.axis), across = line_stride_of(port, step.axis);
         const auto from = Space::global(static_cast<const T*>(port.image.data)) + offset(port);
-        last_butterflies_in<Space, T>(p.line[step.axis], lines(step, 0), where,
-                                      [&](int l, int at) -> T { return from[l * across + at * along]; });
+        const auto along = static_cast<int>(p.width);  // of a scratch tensor
+        last_butterflies_in<Space, T>(p.line[kColumns], lines(step, 0), where, [&](int column, int at) -> T {
+            return from[static_cast<std::int64_t>(at) * along + column];
+        });
     }
 
     // ---- between the transforms ------------------------------------------------------------------------------------
@@ -167,19 +167,21 @@ struct TileBlock {
                  });
     }
 
-    // The last butterflies of the rows, then body(row, position, values of all tiles) -> value, and the butterflies back.
-    template <class Body>
+    // The last butterflies of the rows, then body(row, position, values of all tiles) -> value, and the butterflies back. There
+    // are up to MostTiles tiles.
+    template <int MostTiles, class Body>
     SOFTDIFF_INLINE void rows_through(const Step& step, bool back, Body body) const {
         const LineTables<T>& line = p.line[kRows];
         const auto pair = Space::global(line.pair) + line.level_first[line.levels - 1];
+        const int tiles = MostTiles == 1 ? 1 : step.tiles;
         View first = tile(step.buffer, 0);
         for_work(where, {line.last_pairs, false, rows, static_cast<int>(line.last_pairs.divisor)}, [&](int r, int index) {
             const OutputPair at = pair[index];
             View own = first + r * p.leading;
-            T u[kTerms], v[kTerms];
+            T u[MostTiles], v[MostTiles];
             SOFTDIFF_UNROLL
-            for (int i = 0; i < kTerms; ++i) {
-                if (i >= step.tiles) continue;
+            for (int i = 0; i < MostTiles; ++i) {
+                if (i >= tiles) continue;
                 const T x = own[at.a + i * p.tile_values], y = at.b < 0 ? T(0) : static_cast<T>(own[at.b + i * p.tile_values]);
                 u[i] = x + y;
                 v[i] = x - y;
@@ -192,33 +194,51 @@ struct TileBlock {
     }
 
     SOFTDIFF_INLINE void mix(const Step& step) const {
-        const PlaneGains<Space, T, View> gain_of(p.combine, tables());
+        switch (p.combine.task.kind) {
+            case GainKind::kLevel: return mix_kind<GainKind::kLevel, 1>(step);
+            case GainKind::kStep: return mix_kind<GainKind::kStep, kTerms>(step);
+            default: return mix_kind<GainKind::kMap, kTerms>(step);
+        }
+    }
+
+    template <GainKind Kind, int MostTiles>
+    SOFTDIFF_INLINE void mix_kind(const Step& step) const {
+        const PlaneGains<Space, T, View> outside(p.combine, tables());
         const View drawn = memory + p.noise_at;
         const auto row_weight = Space::global(p.line[kColumns].weight) + row0;
         const auto column_weight = Space::global(p.line[kRows].weight);
         const auto column_frequency = Space::global(p.line[kRows].frequency);
-        rows_through(step, true, [&](int r, int at, const T* value) {
-            const StepCoefficients<T> gain = gain_of.at(b, c, row_frequency(r), column_frequency[at], r, at);
+        const bool noise = p.combine.spectral_noise;
+        rows_through<MostTiles>(step, true, [&](int r, int at, const T* value) {
             T sum = 0;
+            StepCoefficients<T> gain;
+            if constexpr (Kind == GainKind::kMap) {
+                gain = outside.template of_kind<Kind>(b, c, row_frequency(r), column_frequency[at], r, at);
+            } else if constexpr (Kind == GainKind::kStep) {
+                // What is the same for all frequencies is read again for each: to keep it would take too many registers.
+                gain = PlaneGains<Space, T, View>(p.combine, tables()).template of_kind<Kind>(b, c, 0, 0, r, at);
+            } else {
+                gain = outside.template of_kind<Kind>(b, c, 0, 0, r, at);
+            }
             SOFTDIFF_UNROLL
-            for (int i = 0; i < kTerms; ++i) {
-                if (i >= step.tiles) continue;
-                const int term = p.term_of[i];
+            for (int i = 0; i < MostTiles; ++i) {
+                if (MostTiles > 1 && i >= step.tiles) continue;
+                const int term = MostTiles > 1 ? p.term_of[i] : 0;
                 sum += (term == 0 ? gain.p : term == 1 ? gain.q : gain.w) * value[i];
             }
             sum *= static_cast<T>(row_weight[r]) * static_cast<T>(column_weight[at]);
-            if (p.combine.spectral_noise) sum += gain.w * static_cast<T>(drawn[r * p.leading + at]);
+            if (Kind == GainKind::kStep && noise) sum += gain.w * static_cast<T>(drawn[r * p.leading + at]);
             return sum;
         });
     }
 
     SOFTDIFF_INLINE void squares(const Step& step) const {
-        const PlaneGains<Space, T, View> gain_of(p.combine, tables());
+        const PlaneGains<Space, T, View> gains(p.combine, tables());
         const auto row_weight = Space::global(p.line[kColumns].weight) + row0;
         const auto column_weight = Space::global(p.line[kRows].weight);
         T total = 0;
-        rows_through(step, false, [&](int r, int at, const T* value) {
-            const T filtered = gain_of.at(b, c, 0, 0, r, at).p * value[0];
+        rows_through<1>(step, false, [&](int r, int at, const T* value) {
+            const T filtered = gains.template of_kind<GainKind::kLevel>(b, c, 0, 0, r, at).p * value[0];
             total += filtered * filtered * (static_cast<T>(row_weight[r]) * static_cast<T>(column_weight[at]));
             return T(0);
         });
@@ -243,10 +263,11 @@ struct TileBlock {
     // ---- out of the tile -------------------------------------------------------------------------------------------
 
     SOFTDIFF_INLINE void store_outputs(const Step& step) const {
-        const std::int64_t along = step_of(p.out, step.axis), across = line_stride_of(p.out, step.axis);
         const auto to = Space::global(static_cast<T*>(const_cast<void*>(p.out.image.data))) + offset(p.out);
-        last_butterflies_out<Space, T>(p.line[step.axis], lines(step, 0), where,
-                                       [&](int l, int at, T value) { to[l * across + at * along] = value; });
+        const auto along = static_cast<int>(p.width);  // of a scratch tensor
+        last_butterflies_out<Space, T>(p.line[kColumns], lines(step, 0), where, [&](int column, int at, T value) {
+            to[static_cast<std::int64_t>(at) * along + column] = value;
+        });
     }
 
     SOFTDIFF_INLINE void join_image(const Step& step) const {

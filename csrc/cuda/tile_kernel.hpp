@@ -13,7 +13,7 @@ template <class T, bool InGlobalMemory>
 struct TileKernel {
     using Params = TileParams<T>;
     static constexpr const char* kName = InGlobalMemory ? "tiles in global memory" : "tiles";
-    static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == 8 ? 2 : 3;
+    static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == sizeof(double) ? 1 : 3;
 
     static SOFTDIFF_INLINE int phases(const Params& p) { return p.steps; }
 

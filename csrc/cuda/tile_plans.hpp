@@ -12,7 +12,7 @@ inline namespace SOFTDIFF_ISA {
 template <class T>
 struct TilePlan {
     std::vector<TilePass<T>> passes;
-    std::int64_t planes = 0, height = 0, width = 0;
+    std::int64_t planes = 0, channels = 0, height = 0, width = 0;
     std::int64_t chunk = 0;   // planes
     int scratch_tensors = 0;  // of a chunk
 
@@ -39,7 +39,6 @@ TilePass<T> pass_of(const Task& task, bool rows_only = false) {
     TileParams<T>& p = pass.params;
     p.height = task.height;
     p.width = task.width;
-    p.channels = task.channels;
     if (!rows_only) p.line[kColumns] = host_line<T>(task.height).shape();
     p.line[kRows] = host_line<T>(task.width).shape();
     p.out = contiguous(task.out, task.channels, task.height, task.width, task.dtype);
@@ -50,6 +49,7 @@ template <class T, class Task>
 TilePlan<T> plan_of(const Task& task) {
     TilePlan<T> plan;
     plan.planes = plan.chunk = task.batch * task.channels;
+    plan.channels = task.channels;
     plan.height = task.height;
     plan.width = task.width;
     return plan;
