@@ -76,8 +76,8 @@ OPERATIONS = (
     Operation(
         "step",
         2,
-        lambda x, l, n: sd.step(x[0], x[1], l.s, l.t, sd.DDIM(0.5), "eps", noise=n),
-        lambda x, l, n: reference.step(x[0], x[1], l.s, l.t, sd.DDIM(0.5), "eps", n),
+        lambda x, l, n: sd.step(x[0], x[1], l.s, l.t, sd.DDIM(0.5), "v", noise=n),
+        lambda x, l, n: reference.step(x[0], x[1], l.s, l.t, sd.DDIM(0.5), "v", n),
     ),
     Operation(
         "momentum_step",
