@@ -191,7 +191,8 @@ def tilings(height: int, width: int, **of: Any) -> list[str]:
 
 
 def test_which_sizes_are_one_pass() -> None:
-    assert tilings(96, 96) == tilings(144, 144) == tilings(109, 109) == tilings(31, 257) == tilings(80, 80, images=3) == ["whole"]
+    assert tilings(96, 96) == tilings(144, 144) == tilings(109, 109) == ["whole"]
+    assert tilings(31, 257) == tilings(80, 80, images=3) == ["whole"]
     assert tilings(160, 160) == tilings(112, 112, wide=True) == ["columns", "rows", "columns"]
     assert tilings(256, 256, images=2, noise=True) == ["columns", "columns", "rows", "columns"]
 
