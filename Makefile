@@ -1,6 +1,8 @@
 # make demo    set up and run the digits demo: pictures and numbers in out/demo (under 8 minutes on 2 CPU cores)
 # make test    set up and run the whole test suite
 # make bench   set up and measure the speed of all operators beside other libraries (6 minutes): benchmarks/results, README.md
+# make gpu-check   for a machine with a GPU, nvcc and torch with CUDA (no network needed; at most 9 minutes): build for the card,
+#                  the tests marked cuda, compute-sanitizer, the benchmarks -> benchmarks/results/gpu.md; takes PYTHON as it is
 # make lint    the linters: ruff, mypy, clang-format, clang-tidy (what the CI runs before the tests)
 # make cross-check   the CPU kernels for aarch64 (NEON): compiled without a warning, run under qemu; needs the Debian packages
 #                    g++-aarch64-linux-gnu and, to run them, qemu-user-static
@@ -17,7 +19,7 @@ BIN := $(VENV)/bin
 # what an installed package is made of: when one of these changes, the next target installs again
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc softdiff_ext -type f -not -name '*.pyc' -not -name '*.so')
 
-.PHONY: demo test bench lint cross-check docs wheels venv clean
+.PHONY: demo test bench gpu-check lint cross-check docs wheels venv clean
 
 demo: $(VENV)/.installed-train
 	@echo "== demo: train both processes on the digit scans, sample, measure -> out/demo"
@@ -30,6 +32,9 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	@echo "== bench: every operator beside its peers -> benchmarks/results, docs/images/speed.png, README.md"
 	$(BIN)/python benchmarks/bench.py
+
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py
 
 lint: $(VENV)/.installed-dev
 	BIN=$(BIN) .ci/lint

@@ -6,6 +6,8 @@ import hypothesis
 import pytest
 import torch
 
+from .emulated import emulator  # noqa: F401  (a fixture)
+
 # One set of examples for everybody: a failure seen once is seen again by the same command. No deadline: the machine is shared.
 hypothesis.settings.register_profile("softdiff", derandomize=True, deadline=None, max_examples=40, database=None)
 hypothesis.settings.load_profile("softdiff")

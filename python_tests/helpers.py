@@ -140,3 +140,12 @@ def assert_matches(
     error = (got.double() - want.double()).norm().item()
     bound = error_bound(dtype, want.double().norm().item() if scale is None else scale, got.numel(), arithmetic) + doubt
     assert error <= bound, f"error {error:.3e} is over the bound {bound:.3e}"
+
+
+def assert_same(got: Tensor, want: Tensor) -> None:
+    """Two ways of computing the same, in relative L2: each rounded once to the type (gradients twice), and gains of up to 15
+    (prediction "eps") that enlarge what the arithmetic costs."""
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    error, scale = (got.double() - want.double()).norm().item(), want.double().norm().item()
+    assert error <= (4 * UNIT_ROUNDOFF[got.dtype] + 16 * ARITHMETIC[got.dtype]) * scale, error / scale

@@ -76,9 +76,12 @@ class Level:
 
     def packed(self, device: torch.device) -> Tensor:
         """The fields as one float64 tensor [1 or B, 4] on `device`: the form the kernels read."""
-        if not self.tensors:
-            return torch.tensor([[float(value) for value in self]], dtype=torch.float64, device=device)
-        columns = [torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1) for value in self]
+        columns = [
+            value.to(dtype=torch.float64, device=device).reshape(-1)
+            if isinstance(value, Tensor)
+            else torch.full((1,), value, dtype=torch.float64, device=device)  # torch.tensor would wait for the device
+            for value in self
+        ]
         count = next((column.shape[0] for column in columns if column.shape[0] != 1), 1)
         return torch.stack([column.expand(count) for column in columns], dim=1)
 

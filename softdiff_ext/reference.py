@@ -59,7 +59,9 @@ def spectral_filter(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def column(value: float | Tensor, device: torch.device) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1, 1, 1, 1)
+    if isinstance(value, Tensor):
+        return value.to(dtype=torch.float64, device=device).reshape(-1, 1, 1, 1)
+    return torch.full((1, 1, 1, 1), value, dtype=torch.float64, device=device)  # as_tensor would wait for the device
 
 
 def blur_gain(tau: float | Tensor, floor: float | Tensor, lam: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ constexpr std::uint32_t kMajorVersion = 1;
 constexpr const char* kTypeAttribute = "__dlpack_c_exchange_api__";  // of the tensor type: a capsule ...
 constexpr const char* kCapsuleName = "dlpack_exchange_api";          // ... of this name, with an ExchangeApi for ever
 
-constexpr std::int32_t kCpu = 1;
+constexpr std::int32_t kCpu = 1, kCuda = 2;
 constexpr std::uint8_t kFloat = 2, kBFloat = 4;
 
 struct Tensor {
@@ -31,7 +31,8 @@ struct ExchangeApi {
     void (*object_from_managed)();
     // 0, or -1 with a Python error set. What `out` points to lives as long as the object is not changed.
     int (*tensor_from_object)(void* object, Tensor* out);
-    void (*current_work_stream)();
+    // The stream that the framework's own kernels go to now, on a device of a type. 0, or -1 with a Python error set.
+    int (*current_work_stream)(std::int32_t device_type, std::int32_t device_id, void** out);
 };
 
 }  // namespace softdiff::dlpack

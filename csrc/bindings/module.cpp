@@ -1,12 +1,20 @@
-// The Python module softdiff_ext._C. Every kernel lets go of the GIL while it works.
+// The Python module softdiff_ext._C, or the tests' module whose device is emulated. Every kernel lets go of the GIL while it
+// works.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "../cpu/dispatch.hpp"
 #include "build_info.hpp"
 #include "operators.hpp"
+#include "tensor.hpp"
+#if defined(SOFTDIFF_EMULATED)
+#include "emulated.hpp"
+#define SOFTDIFF_MODULE _emulated
+#else
+#define SOFTDIFF_MODULE _C
+#endif
 
-PYBIND11_MODULE(_C, m) {
+PYBIND11_MODULE(SOFTDIFF_MODULE, m) {
     using namespace softdiff;
     using pybind11::arg;
     m.doc() =
@@ -32,4 +40,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("available_isas", &available_isas, "Instruction sets compiled in and present here, best first.");
     m.def("select_isa", &select_isa, arg("name"), "Use this instruction set from now on.");
     m.def("build_info", &build_info, "What was compiled in, and what is found here.");
+    m.attr("cuda_compiled") = kHaveDevice;
+#if defined(SOFTDIFF_EMULATED)
+    define_emulator(m);
+#endif
 }

@@ -1,14 +1,10 @@
 #include "operators.hpp"
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
-#include <string_view>
-#include <tuple>
 
 #include "../cpu/dispatch.hpp"
+#include "device_operators.hpp"
+#include "images.hpp"
 #include "levels.hpp"
 
 namespace py = pybind11;
@@ -16,74 +12,11 @@ namespace py = pybind11;
 namespace softdiff {
 namespace {
 
-using Handles = std::array<py::handle, kTerms>;
-
-std::string_view text(const py::str& string) {
-    Py_ssize_t length = 0;
-    const char* characters = PyUnicode_AsUTF8AndSize(string.ptr(), &length);
-    if (!characters) throw py::error_already_set();
-    return {characters, static_cast<std::size_t>(length)};
-}
-
-void check_side(std::int64_t side) {
-    if (side > kMaxLine)
-        throw std::invalid_argument("the sides of an image must be at most " + std::to_string(kMaxLine) + ", got " +
-                                    std::to_string(side));
-}
-
 template <class Task>
 void run(void (*const kernels[2])(const Task&), const Task& task) {
     const WithoutGil released;
     kernels[wide(task.dtype)](task);
 }
-
-// The images of a call, [B, C, H, W] of one shape and dtype; those that are None are left out.
-class Images {
-  public:
-    Images(const Call& call, const Handles& images) {
-        for (int i = 0; i < kTerms; ++i) {
-            if (images[i].is_none()) continue;
-            view_[i] = call.read(images[i]);
-            const TensorView& view = view_[i];
-            requires_grad_ |= view.requires_grad;
-            if (view.rank != 4 || view.shape[2] == 0 || view.shape[3] == 0) throw NotPlain{"images [B, C, H, W]"};
-            if (!like_) like_ = &view_[i];
-            if (view.shape != like_->shape || view.dtype != like_->dtype) throw NotPlain{"images of one shape and dtype"};
-        }
-        if (!like_) throw NotPlain{"at least one image"};
-        check_side(std::max(like_->shape[2], like_->shape[3]));
-    }
-
-    Images(const Images&) = delete;
-    Images& operator=(const Images&) = delete;
-
-    const TensorView& like() const { return *like_; }
-    bool requires_grad() const { return requires_grad_; }
-
-    Image at(int i) const {
-        Image image;
-        image.data = view_[i].data;
-        std::copy_n(view_[i].stride.begin(), 4, image.stride);
-        return image;
-    }
-
-    template <class Task>
-    Task task() const {
-        Task task{};
-        task.batch = like_->shape[0];
-        task.channels = like_->shape[1];
-        task.height = like_->shape[2];
-        task.width = like_->shape[3];
-        task.dtype = like_->dtype;
-        task.threads = thread_count();
-        return task;
-    }
-
-  private:
-    std::array<TensorView, kTerms> view_;
-    const TensorView* like_ = nullptr;
-    bool requires_grad_ = false;
-};
 
 // The noise that a kernel draws: none (None), from a seed, or in an eager call from one that is drawn when all is checked.
 class Seed {
@@ -119,67 +52,14 @@ py::object combined(const Call& call, const Images& images, CombineTask& task) {
     return out;
 }
 
-// Leading dimensions of a tensor as one, of a size and a stride.
-std::pair<std::int64_t, std::int64_t> merged(const TensorView& view, int dimensions) {
-    std::int64_t size = 1, stride = 0;
-    for (int i = dimensions - 1; i >= 0; --i) {
-        if (view.shape[i] == 1) continue;
-        if (size == 1) {
-            stride = view.stride[i];
-        } else if (view.stride[i] != size * stride) {
-            throw NotPlain{"tensors whose leading dimensions are evenly spaced"};
-        }
-        size *= view.shape[i];
-    }
-    return {size, stride};
-}
-
-TransformTask transform_task(const TensorView& view, int ndim) {
-    TransformTask task{};
-    const int last = view.rank - 1;
-    task.dtype = view.dtype;
-    task.rows_only = ndim == 1;
-    task.batch = task.channels = task.height = 1;
-    task.width = view.shape[last];
-    task.input.data = view.data;
-    task.input.stride[3] = view.stride[last];
-    check_side(task.width);
-    if (ndim == 1) {
-        std::tie(task.height, task.input.stride[2]) = merged(view, last);
-        return task;
-    }
-    task.height = view.shape[last - 1];
-    task.input.stride[2] = view.stride[last - 1];
-    check_side(task.height);
-    if (view.rank == 4) {
-        task.batch = view.shape[0];
-        task.input.stride[0] = view.stride[0];
-        task.channels = view.shape[1];
-        task.input.stride[1] = view.stride[1];
-    } else {
-        std::tie(task.channels, task.input.stride[1]) = merged(view, last - 1);
-    }
-    return task;
-}
-
-Image broadcast(const TensorView& gain, const TensorView& like) {
-    Image map;
-    map.data = gain.data;
-    if (gain.rank > 4 || gain.dtype != accumulation_dtype(like.dtype)) throw NotPlain{"gains in the type of the arithmetic"};
-    for (int i = 0; i < gain.rank; ++i) {
-        const int at = 4 - gain.rank + i;
-        if (gain.shape[i] != 1 && gain.shape[i] != like.shape[at]) throw NotPlain{"gains that broadcast to the images"};
-        map.stride[at] = gain.shape[i] == 1 ? 0 : gain.stride[i];
-    }
-    return map;
-}
-
 }  // namespace
 
 py::object level_filter(py::handle attach, const py::str& prefix, py::handle x, py::handle noise, py::handle seed,
                         py::handle level, int power) {
     return run_call(attach, [&](const Call& call) -> py::object {
         const Images images(call, {x, py::none(), noise});
+        if constexpr (kHaveDevice)
+            if (images.on_device()) return device::level_filter(call, images, prefix, x, noise, seed, level, power);
         Seed random(call, seed, !noise.is_none());
         const LevelArgument levels(call, level, images.like().shape[0]);
         auto task = images.task<CombineTask>();
@@ -199,6 +79,9 @@ py::object step(py::handle attach, const py::str& name, py::handle output, py::h
                 py::handle s, py::handle t, int rule, double parameter, py::handle prediction) {
     return run_call(attach, [&](const Call& call) -> py::object {
         const Images images(call, {output, z_t, noise});
+        if constexpr (kHaveDevice)
+            if (images.on_device())
+                return device::step(call, images, name, output, z_t, noise, seed, s, t, rule, parameter, prediction);
         Seed random(call, seed, !noise.is_none());
         const std::int64_t batch = images.like().shape[0];
         const LevelArgument cleaner(call, s, batch), noisier(call, t, batch);
@@ -226,6 +109,8 @@ py::object filter_sum(py::handle attach, py::handle image0, py::handle gain0, py
     return run_call(attach, [&](const Call& call) -> py::object {
         const Handles gains = {gain0, gain1, gain2}, terms = {image0, image1, image2};
         const Images images(call, terms);
+        if constexpr (kHaveDevice)
+            if (images.on_device()) return device::filter_sum(call, images, terms, gains);
         auto task = images.task<CombineTask>();
         task.kind = GainKind::kMap;
         bool differentiable = images.requires_grad();
@@ -251,13 +136,15 @@ py::object transform(py::handle attach, py::handle x, py::handle ndim, bool inve
             PyErr_Clear();
             throw NotPlain{"transforms over the last dimension or the last two"};
         }
-        const TensorView view = call.read(x);
+        const TensorView view = call.read(x, Allowed::kDevices);
         if (view.rank < dimensions) throw NotPlain{"tensors of enough dimensions"};
         for (int i = 1; i <= dimensions; ++i)
             if (view.shape[view.rank - i] == 0) throw NotPlain{"images that have pixels"};
         TransformTask task = transform_task(view, static_cast<int>(dimensions));
-        py::object out = call.empty_like(view);
         task.inverse = inverse;
+        if constexpr (kHaveDevice)
+            if (view.device != kHost) return device::transform(call, view, task, ndim, x);
+        py::object out = call.empty_like(view);
         task.out = Call::memory(out);
         task.threads = thread_count();
         if (view.size() != 0) run(active_kernels().transform, task);
@@ -271,6 +158,8 @@ py::object energy(py::handle attach, py::handle a, py::handle b, py::handle leve
         const Images images(call, {a, b, py::none()});
         const std::int64_t batch = images.like().shape[0];
         if (images.like().shape[1] == 0) throw NotPlain{"images that have channels"};
+        if constexpr (kHaveDevice)
+            if (images.on_device()) return device::energy(call, images, a, b, level);
         const LevelArgument levels(call, level, batch);
         auto task = images.task<EnergyTask>();
         task.level = levels.array();
@@ -288,6 +177,8 @@ py::object correlation(py::handle attach, py::handle x, py::handle y, bool sum_b
     return run_call(attach, [&](const Call& call) -> py::object {
         if (x.is_none() || y.is_none()) throw NotPlain{"two images"};
         const Images images(call, {x, y, py::none()});
+        if (images.on_device())
+            throw NotPlain{"images on the CPU"};  // there the product of two transforms serves (ops/filter.py)
         if (images.like().size() == 0) throw NotPlain{"images that are not empty"};
         auto task = images.task<CorrelationTask>();
         task.x = images.at(0);
@@ -303,15 +194,18 @@ py::object correlation(py::handle attach, py::handle x, py::handle y, bool sum_b
     });
 }
 
-void fill_normal(py::handle out, std::uint64_t seed) {
+void fill_normal(py::handle out, py::handle seed) {
     run_call(py::none(), [&](const Call& call) -> py::object {
-        const TensorView view = call.read(out);
+        const TensorView view = call.read(out, Allowed::kDevices);
+        if constexpr (kHaveDevice)
+            if (view.device != kHost) return device::normal(call, view, seed);
         NormalTask task{};
         task.dtype = view.dtype;
         task.out = view.data;
         task.threads = thread_count();
         task.size = view.size();
-        task.seed = seed;
+        task.seed = PyLong_AsUnsignedLongLong(seed.ptr());
+        if (PyErr_Occurred()) throw py::error_already_set();
         if (task.size == 0) return py::none();
         run(active_kernels().normal, task);
         return py::none();
@@ -321,8 +215,10 @@ void fill_normal(py::handle out, std::uint64_t seed) {
 void fill_step_coefficients(const py::str& name, py::handle out, py::handle s, py::handle t, int rule, double parameter,
                             py::handle prediction) {
     run_call(py::none(), [&](const Call& call) -> py::object {
-        const TensorView view = call.read(out);
+        const TensorView view = call.read(out, Allowed::kDevices);
         if (view.rank != 4 || view.shape[1] != 3) throw NotPlain{"maps [B, 3, H, W]"};
+        if constexpr (kHaveDevice)
+            if (view.device != kHost) return device::step_coefficients(call, view, name, s, t, rule, parameter, prediction);
         const LevelArgument cleaner(call, s, view.shape[0]), noisier(call, t, view.shape[0]);
         CoefficientTask task{};
         task.dtype = view.dtype;

@@ -26,8 +26,9 @@ pybind11::object energy(pybind11::handle attach, pybind11::handle a, pybind11::h
 pybind11::object correlation(pybind11::handle attach, pybind11::handle x, pybind11::handle y, bool sum_batch,
                              bool sum_channels);
 
-// Into `out`: standard normal numbers; the p, q, w of a step as maps [B, 3, H, W].
-void fill_normal(pybind11::handle out, std::uint64_t seed);
+// Into `out`: standard normal numbers from an int, or on a device from an int64 tensor there; the p, q, w of a step as maps [B,
+// 3, H, W].
+void fill_normal(pybind11::handle out, pybind11::handle seed);
 void fill_step_coefficients(const pybind11::str& name, pybind11::handle out, pybind11::handle s, pybind11::handle t, int rule,
                             double parameter, pybind11::handle prediction);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "dlpack.hpp"
 
@@ -17,8 +18,9 @@ struct Torch {
     PyObject *contiguous_format, *cpu, *seed_limit, *no_sizes;
     std::array<PyObject*, 4> dtypes;  // in the order of Dtype
     PyObject *names_like, *names_empty, *names_randint, *names_randint_from;
-    decltype(dlpack::ExchangeApi::tensor_from_object) show = nullptr;  // null in an older torch
-    PyObject *data_ptr, *shape, *stride, *dtype, *is_cpu, *is_neg, *requires_grad, *device, *item;
+    decltype(dlpack::ExchangeApi::tensor_from_object) show = nullptr;          // null in an older torch
+    decltype(dlpack::ExchangeApi::current_work_stream) work_stream = nullptr;  // also there
+    PyObject *data_ptr, *shape, *stride, *dtype, *is_cpu, *is_cuda, *get_device, *is_neg, *requires_grad, *device, *item;
 
     Torch() {
         const py::module_ torch = py::module_::import("torch");
@@ -48,6 +50,8 @@ struct Torch {
         stride = intern("stride");
         dtype = intern("dtype");
         is_cpu = intern("is_cpu");
+        is_cuda = intern("is_cuda");
+        get_device = intern("get_device");
         is_neg = intern("is_neg");
         requires_grad = intern("requires_grad");
         device = intern("device");
@@ -57,7 +61,10 @@ struct Torch {
             const void* pointer = PyCapsule_GetPointer(capsule.ptr(), dlpack::kCapsuleName);
             if (!pointer) throw py::error_already_set();
             const auto* api = static_cast<const dlpack::ExchangeApi*>(pointer);
-            if (api->major == dlpack::kMajorVersion) show = api->tensor_from_object;
+            if (api->major == dlpack::kMajorVersion) {
+                show = api->tensor_from_object;
+                work_stream = api->current_work_stream;
+            }
         }
     }
 };
@@ -138,11 +145,15 @@ Dtype to_dtype(const dlpack::Tensor& shown) {
 }
 
 // A few nanoseconds, where each attribute takes thirty; for exact types only.
-void describe_by_dlpack(PyObject* tensor, TensorView& view) {
+void describe_by_dlpack(PyObject* tensor, TensorView& view, Allowed allowed) {
     dlpack::Tensor shown{};
     if (torch().show(tensor, &shown) != 0) throw py::error_already_set();
     view.dtype = to_dtype(shown);
-    if (shown.device_type != dlpack::kCpu) throw NotPlain{"tensors on the CPU"};
+    if (shown.device_type != dlpack::kCpu) {
+        if (!kHaveDevice || allowed == Allowed::kHostOnly || shown.device_type != dlpack::kCuda)
+            throw NotPlain{"tensors on the CPU"};
+        view.device = shown.device_id;
+    }
     if (shown.rank > kMaxRank) throw NotPlain{"tensors of at most eight dimensions"};
     view.rank = shown.rank;
     std::copy_n(shown.shape, shown.rank, view.shape.begin());
@@ -150,10 +161,14 @@ void describe_by_dlpack(PyObject* tensor, TensorView& view) {
     view.data = static_cast<char*>(shown.data) + shown.byte_offset;
 }
 
-void describe_by_attributes(PyObject* tensor, TensorView& view) {
+void describe_by_attributes(PyObject* tensor, TensorView& view, Allowed allowed) {
     const Torch& names = torch();
     view.dtype = to_dtype(owned(PyObject_GetAttr(tensor, names.dtype)));
-    if (owned(PyObject_GetAttr(tensor, names.is_cpu)).ptr() != Py_True) throw NotPlain{"tensors on the CPU"};
+    if (owned(PyObject_GetAttr(tensor, names.is_cpu)).ptr() != Py_True) {
+        if (!kHaveDevice || allowed == Allowed::kHostOnly || owned(PyObject_GetAttr(tensor, names.is_cuda)).ptr() != Py_True)
+            throw NotPlain{"tensors on the CPU"};
+        view.device = static_cast<int>(PyLong_AsLong(owned(PyObject_CallMethodNoArgs(tensor, names.get_device)).ptr()));
+    }
     view.rank = read_sizes(owned(PyObject_GetAttr(tensor, names.shape)), view.shape);
     read_sizes(owned(PyObject_CallMethodNoArgs(tensor, names.stride)), view.stride);
     view.data = PyLong_AsVoidPtr(owned(PyObject_CallMethodNoArgs(tensor, names.data_ptr)).ptr());
@@ -161,12 +176,12 @@ void describe_by_attributes(PyObject* tensor, TensorView& view) {
 
 }  // namespace
 
-TensorView Call::read(py::handle tensor) const {
+TensorView Call::read(py::handle tensor, Allowed allowed) const {
     PyObject* object = tensor.ptr();
-    if (!eager_) return describe(object);
+    if (!eager_) return describe(object, allowed);
     if (!exact(object)) throw NotPlain{"plain tensors"};
     try {
-        TensorView view = describe(object);
+        TensorView view = describe(object, allowed);
         if (gradients_) view.requires_grad = owned(PyObject_GetAttr(object, torch().requires_grad)).ptr() == Py_True;
         return view;
     } catch (const py::error_already_set&) {  // sparse, nested, or left over from a transform of torch.func
@@ -174,14 +189,15 @@ TensorView Call::read(py::handle tensor) const {
     }
 }
 
-TensorView Call::describe(PyObject* tensor) {
+TensorView Call::describe(PyObject* tensor, Allowed allowed) {
     TensorView view;
     view.object = tensor;
     if (torch().show && exact(tensor)) {
-        describe_by_dlpack(tensor, view);
+        describe_by_dlpack(tensor, view, allowed);
     } else {
-        describe_by_attributes(tensor, view);
+        describe_by_attributes(tensor, view, allowed);
     }
+    if (kEmulated && allowed == Allowed::kDevices) view.device = 0;
     if (owned(PyObject_CallMethodNoArgs(tensor, torch().is_neg)).ptr() != Py_False)
         throw NotPlain{"tensors without a pending negation"};
     if (!view.data && view.size() != 0) throw NotPlain{"tensors that have memory"};
@@ -192,14 +208,15 @@ py::object Call::empty_like(const TensorView& like) const {
     if (!exact(like.object)) {  // a subclass would make another of itself
         py::tuple shape(like.rank);
         for (int i = 0; i < like.rank; ++i) shape[i] = like.shape[i];
-        return empty(shape, like.dtype);
+        return empty(shape, like.dtype, like.device);
     }
     if (like.contiguous()) return owned(PyObject_CallOneArg(torch().empty_like, like.object));
     return call<2>(torch().empty_like, {like.object, torch().contiguous_format}, torch().names_like);
 }
 
-py::object Call::empty(const py::tuple& shape, Dtype dtype) const {
-    return call<3>(torch().empty, {shape.ptr(), torch().dtypes[static_cast<int>(dtype)], torch().cpu}, torch().names_empty);
+py::object Call::empty(const py::tuple& shape, Dtype dtype, int device) const {
+    const py::object where = torch_device(device);
+    return call<3>(torch().empty, {shape.ptr(), torch().dtypes[static_cast<int>(dtype)], where.ptr()}, torch().names_empty);
 }
 
 void* Call::memory(py::handle made) {
@@ -217,6 +234,27 @@ bool is_tensor(py::handle value) {
 }
 
 int thread_count() { return static_cast<int>(PyLong_AsLong(call(torch().get_num_threads).ptr())); }
+
+py::object torch_device(int device) {
+    if (device == kHost || kEmulated) return py::reinterpret_borrow<py::object>(torch().cpu);
+    static auto* made = new std::vector<PyObject*>;  // by index; kept for the life of the process
+    while (static_cast<int>(made->size()) <= device) {
+        const auto index = static_cast<int>(made->size());
+        made->push_back(py::module_::import("torch").attr("device")("cuda", index).release().ptr());
+    }
+    return py::reinterpret_borrow<py::object>((*made)[device]);
+}
+
+void* current_stream(int device) {
+    if (kEmulated) return nullptr;
+    if (!torch().work_stream) {
+        const py::object number = py::module_::import("torch").attr("_C").attr("_cuda_getCurrentRawStream")(device);
+        return PyLong_AsVoidPtr(number.ptr());
+    }
+    void* stream = nullptr;
+    if (torch().work_stream(dlpack::kCuda, device, &stream) != 0) throw py::error_already_set();
+    return stream;
+}
 
 bool is_seed_source(py::handle source) {
     if (source.ptr() == Py_True) return true;

@@ -14,6 +14,19 @@
 namespace softdiff {
 
 constexpr int kMaxRank = 8;
+constexpr int kHost = -1;  // the device of a tensor of the CPU; others are CUDA's, by index
+
+// Whether there are kernels for devices. In the tests' module memory of the CPU stands for that of a device (emulation/).
+#if defined(SOFTDIFF_EMULATED)
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+#if defined(SOFTDIFF_WITH_CUDA)
+constexpr bool kHaveDevice = true;
+#else
+constexpr bool kHaveDevice = false;
+#endif
 
 // A call that is not for the kernels as it stands. An eager call then returns None, and softdiff_ext/ops looks closer: it finds
 // what is wrong and says so, or another way to compute the same.
@@ -32,16 +45,19 @@ struct TensorView {
     int rank = 0;
     std::array<std::int64_t, kMaxRank> shape{}, stride{};  // strides in elements
     Dtype dtype = Dtype::kFloat64;
+    int device = kHost;
     bool requires_grad = false;  // and gradients are being recorded: false within an answered call
 
     std::int64_t size() const;
     bool contiguous() const;
 };
 
-// One call from Python. `attach` is None where the caller answers for the tensors: they are dense, on the CPU, have no pending
-// negation and need no gradient. Else the call comes straight from the user (softdiff_ext/ops/library.py, Operator.quick): only
-// exact torch.Tensor and torch.nn.Parameter are taken, never inside the transforms of torch.func, and where a tensor asks for a
-// gradient attach(leading arguments..., (others, result)) is what is returned.
+enum class Allowed { kHostOnly, kDevices };
+
+// One call from Python. `attach` is None where the caller answers for the tensors: they are dense, on the CPU or one device,
+// have no pending negation and need no gradient. Else the call comes straight from the user (softdiff_ext/ops/library.py,
+// Operator.quick): only exact torch.Tensor and torch.nn.Parameter are taken, never inside the transforms of torch.func, and
+// where a tensor asks for a gradient attach(leading arguments..., (others, result)) is what is returned.
 class Call {
   public:
     explicit Call(pybind11::handle attach);
@@ -49,11 +65,11 @@ class Call {
     bool eager() const { return eager_; }
 
     // Throws NotPlain, or (where the caller answers) the error of the attribute that could not be read.
-    TensorView read(pybind11::handle tensor) const;
+    TensorView read(pybind11::handle tensor, Allowed allowed = Allowed::kHostOnly) const;
 
-    // An uninitialised contiguous tensor: of the shape and dtype of another, or of given ones.
+    // An uninitialised contiguous tensor: of the shape, dtype and device of another, or of given ones.
     pybind11::object empty_like(const TensorView& like) const;
-    pybind11::object empty(const pybind11::tuple& shape, Dtype dtype) const;
+    pybind11::object empty(const pybind11::tuple& shape, Dtype dtype, int device = kHost) const;
     static void* memory(pybind11::handle made);
 
     // The result of a call joined to the autograd graph. Arguments after the last image go as one tuple, `rest`: autograd looks
@@ -67,11 +83,13 @@ class Call {
     pybind11::handle attach_;
     bool eager_, gradients_ = false;
 
-    static TensorView describe(PyObject* tensor);
+    static TensorView describe(PyObject* tensor, Allowed allowed);
 };
 
 bool is_tensor(pybind11::handle value);
 int thread_count();
+pybind11::object torch_device(int device);  // the torch.device
+void* current_stream(int device);           // torch's, of a device
 // A seed from the stream of a torch.Generator of the CPU, or (True) of torch's default one: an int in [0, 2^63).
 bool is_seed_source(pybind11::handle source);
 pybind11::object draw_seed(pybind11::handle source);

@@ -32,6 +32,12 @@ constexpr bool slot_is_dct4(bool dct4, int slots, int j) {
 // Four factors per rotation, in the order of use: p c + q s and p s' + q c', where (s', c') = (s, -c) or (-s, c) by parity.
 constexpr int kFactorsPerRotation = 4;
 
+// Rotation j of those at `factors`. Views of rotations that lie apart have a function of this name of their own.
+template <class T>
+SOFTDIFF_INLINE const T* rotation_of(const T* factors, int j) {
+    return factors + j * kFactorsPerRotation;
+}
+
 template <bool Dct4, int R>
 struct Radix {
     static constexpr int kHalf = R / 2;
@@ -40,15 +46,16 @@ struct Radix {
     static constexpr int kOwn = Dct4 ? kHalf * kFactorsPerRotation : 0;
     static constexpr int kFirst = rotation_count(false, kHalf) * kFactorsPerRotation;
 
-    // v[R]: the inputs at fold_position(j); afterwards v[j] is this i's element of slot j.
-    template <class V, class T>
-    static SOFTDIFF_INLINE void split(V* v, const T* factors) {
+    // v[R]: the inputs at fold_position(j); afterwards v[j] is this i's element of slot j. `factors` is a pointer, or a view
+    // that can be moved like one.
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void split(V* v, Factors factors) {
         V a[kHalf], b[kHalf];
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
             const V p = v[j], q = v[R - 1 - j];
             if constexpr (Dct4) {
-                const T* f = factors + j * kFactorsPerRotation;
+                const auto f = rotation_of(factors, j);
                 a[j] = p * f[0] + q * f[1];
                 b[j] = p * f[2] + q * f[3];
             } else {
@@ -65,8 +72,8 @@ struct Radix {
         }
     }
 
-    template <class V, class T>
-    static SOFTDIFF_INLINE void join(V* v, const T* factors) {
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void join(V* v, Factors factors) {
         V a[kHalf], b[kHalf];
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
@@ -78,7 +85,7 @@ struct Radix {
         SOFTDIFF_UNROLL
         for (int j = 0; j < kHalf; ++j) {
             if constexpr (Dct4) {
-                const T* f = factors + j * kFactorsPerRotation;
+                const auto f = rotation_of(factors, j);
                 v[j] = a[j] * f[0] + b[j] * f[2];
                 v[R - 1 - j] = a[j] * f[1] + b[j] * f[3];
             } else {
@@ -91,10 +98,10 @@ struct Radix {
 
 template <bool Dct4>
 struct Radix<Dct4, 1> {
-    template <class V, class T>
-    static SOFTDIFF_INLINE void split(V*, const T*) {}
-    template <class V, class T>
-    static SOFTDIFF_INLINE void join(V*, const T*) {}
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void split(V*, Factors) {}
+    template <class V, class Factors>
+    static SOFTDIFF_INLINE void join(V*, Factors) {}
 };
 
 }  // namespace SOFTDIFF_ISA

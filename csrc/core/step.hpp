@@ -43,8 +43,8 @@ struct StepConstants {
 };
 
 template <class T>
-inline StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule rule, double parameter,
-                                            Prediction prediction) {
+SOFTDIFF_INLINE StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule rule, double parameter,
+                                                     Prediction prediction) {
     const double log_a_ratio = t.log_a - s.log_a;
     const double r = t.sigma > 0.0 ? s.sigma / t.sigma : 1.0;
     double kappa = 0.0, omega = 0.0, log_keep = 0.0;

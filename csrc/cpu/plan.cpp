@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "../core/radix.hpp"
 #include "angle.hpp"
+#include "recursion.hpp"
 
 namespace softdiff {
 namespace {
@@ -31,8 +31,10 @@ struct PlanStorage {
         plan.radix = radix;
         plan.leaf = leaf;
         plan.codelet = has_codelet(leaf);
-        for (int i = 0; i < leaf; ++i) add_factors(false, radix, i);
-        position = build_outputs(false, radix, 0);
+        std::vector<double> rotations;
+        for (int i = 0; i < leaf; ++i) append_rotations(false, radix, leaf, i, rotations);
+        factors.assign(rotations.begin(), rotations.end());
+        position = recursion_outputs(false, radix, leaf, 0, butterfly);
         build_pairs();
         frequency.resize(size);
         for (int k = 0; k < size; ++k) frequency[position[k]] = k;
@@ -48,50 +50,6 @@ struct PlanStorage {
         plan.weight = weight.data();
         plan.root_weight = root_weight.data();
         plan.eigenvalue = eigenvalue.data();
-    }
-
-    // The rotations of one position i in the order in which Radix::split meets them.
-    void add_factors(bool dct4_node, int slots, int i) {
-        if (slots == 1) return;
-        const int length = slots * plan.leaf, half = slots / 2;
-        if (dct4_node) {
-            for (int j = 0; j < half; ++j) {
-                const int k = fold_position(j, i, plan.leaf);
-                const double c = cosine(2 * k + 1, 4LL * length), s = cosine(2LL * length - (2 * k + 1), 4LL * length);
-                const double sign = k % 2 == 0 ? 1.0 : -1.0;
-                for (double factor : {c, s, sign * s, -sign * c}) factors.push_back(static_cast<T>(factor));
-            }
-        }
-        add_factors(false, half, i);
-        add_factors(!dct4_node, half, i);
-    }
-
-    // Where each output of a node is once its leaves are done and its butterflies, appended here, are carried out.
-    std::vector<std::int32_t> build_outputs(bool dct4_node, int slots, int first_slot) {
-        const int n = plan.leaf, length = slots * n, half = length / 2;
-        std::vector<std::int32_t> at(length);
-        if (slots == 1) {
-            for (int k = 0; k < n; ++k) at[k] = first_slot * n + k;
-            return at;
-        }
-        const auto low = build_outputs(false, slots / 2, first_slot);
-        const auto high = build_outputs(!dct4_node, slots / 2, first_slot + slots / 2);
-        if (!dct4_node) {
-            for (int k = 0; k < half; ++k) {
-                at[2 * k] = low[k];
-                at[2 * k + 1] = high[k];
-            }
-            return at;
-        }
-        at[0] = low[0];
-        at[length - 1] = high[0];
-        for (int k = 1; k < half; ++k) {
-            at[2 * k - 1] = low[k];
-            at[2 * k] = high[half - k];
-            butterfly.push_back(low[k]);
-            butterfly.push_back(high[half - k]);
-        }
-        return at;
     }
 
     // Groups the slots by their butterflies, which the recursion makes between whole slots; none where it does so twice.

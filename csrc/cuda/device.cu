@@ -1,6 +1,6 @@
-#include <cuda_runtime.h>
-
 #include "device.hpp"
+
+#include "guard.cuh"
 
 namespace softdiff {
 
@@ -14,10 +14,23 @@ std::vector<std::string> cuda_device_names() {
     for (int device = 0; device < count; ++device) {
         cudaDeviceProp properties{};
         if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
-        names.push_back(std::string(properties.name) + " (sm_" + std::to_string(properties.major) +
-                        std::to_string(properties.minor) + ")");
+        names.push_back(std::string(properties.name) + " (" + architecture_of(device) + ")");
     }
     return names;
+}
+
+bool cuda_capturing(void* stream) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    const cudaError_t error = cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status);
+    if (error != cudaSuccess) cudaGetLastError();  // the default stream, while another one is being captured
+    return error != cudaSuccess || status != cudaStreamCaptureStatusNone;
+}
+
+void cuda_upload(void* to, const void* host, std::int64_t bytes, int device, void* stream) {
+    const DeviceGuard guard(device);
+    const auto on = static_cast<cudaStream_t>(stream);
+    check_cuda(cudaMemcpyAsync(to, host, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, on), "table upload", device);
+    check_cuda(cudaStreamSynchronize(on), "table upload", device);
 }
 
 }  // namespace softdiff

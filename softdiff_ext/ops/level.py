@@ -23,12 +23,12 @@ def _forward(
 ) -> Tensor:
     like = x if x is not None else noise
     assert like is not None
-    number = None if seed is None else int(seed)
+    seed = native.seed_for(like, seed)
     if native.native(like):
-        return native.level_filter(prefix, x, noise, number, level, power)
+        return native.level_filter(prefix, x, noise, seed, level, power)
     fields = native.unpack(level)
-    if number is not None:
-        noise = native.normal(tuple(like.shape), number, like.dtype).to(like.device)
+    if seed is not None:
+        noise = native.normal(tuple(like.shape), seed, like.dtype, like.device)
     lam = native.lam_of(like)
     sigma = reference.column(fields.sigma, like.device)
     return reference.combine([(x, reference.alpha(fields, lam) ** power), (noise, sigma)])

@@ -1,7 +1,7 @@
 """One definition, three ways to call it.
 
-An eager call on plain tensors of the CPU is one native call, which looks at its arguments itself (`Operator.quick`). Where an
-input requires grad, or inside torch.func's transforms, the same forward and backward run as an autograd.Function. For
+An eager call on plain tensors of the CPU or a GPU is one native call, which looks at its arguments itself (`Operator.quick`).
+Where an input requires grad, or inside torch.func's transforms, the same forward and backward run as an autograd.Function. For
 torch.compile, export, FakeTensor and tensor subclasses all that would be opaque: they see the same registered in torch.library.
 """
 

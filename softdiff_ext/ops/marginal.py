@@ -57,7 +57,7 @@ def diffuse(x: Tensor, level: Level, noise: Tensor | None = None, generator: tor
     tracing = traced((x, noise, *level.tensors))
     if noise is None and level.tensors and not tracing:
         native.check_level_values("diffuse: level.", level, x)  # a refused call draws nothing
-    seed = draw_seed(generator, tracing) if noise is None else None
+    seed = draw_seed(generator, tracing, x) if noise is None else None
     if torch.is_grad_enabled() and level.requires_grad:
         if not tracing:
             native.check_level_values("diffuse: level.", level, x)

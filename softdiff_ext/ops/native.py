@@ -16,6 +16,9 @@ from softdiff_ext.rules import DDIM, Cold, Markov, Momentum, Naive, Rule
 Numbers: TypeAlias = tuple[float, float, float, float]
 Packed: TypeAlias = "Tensor | Numbers"
 """A level as the operators pass it on: float64 [1 or B, 4], or four plain numbers (eager calls without tensors)."""
+Seed: TypeAlias = "int | Tensor | None"
+"""An int, or a 0-d int64 tensor on the device of the images (not the CPU), where the kernel reads it."""
+MAX_SEED = 2**63 - 1
 
 
 def _plain(x: Tensor | None) -> Tensor | None:
@@ -37,8 +40,20 @@ def unpack(level: Packed) -> Level:
 
 
 def native(x: Tensor) -> bool:
-    """Whether the kernels run on x's device; elsewhere the reference formulas do, until the CUDA kernels are there."""
+    """Whether kernels run on x's device; elsewhere the reference formulas do."""
+    return x.is_cpu or (x.is_cuda and _C.cuda_compiled)
+
+
+def on_host(x: Tensor) -> bool:
+    """Whether values like those of x can be looked at without waiting for a device."""
     return x.is_cpu
+
+
+def seed_for(like: Tensor, seed: int | Tensor | None) -> int | Tensor | None:
+    """A seed as the kernels on the device of `like` take it: a tensor stays one where they read it there."""
+    if isinstance(seed, Tensor) and (on_host(like) or seed.device != like.device or not native(like)):
+        return int(seed) & MAX_SEED
+    return seed
 
 
 def rule_of(code: int, parameter: float) -> Rule:
@@ -67,7 +82,7 @@ def filter_sum(images: list[Tensor | None], gains: list[Tensor | None]) -> Tenso
     return _computed(_C.filter_sum(None, *terms))
 
 
-def level_filter(prefix: str, x: Tensor | None, noise: Tensor | None, seed: int | None, level: Packed, power: int) -> Tensor:
+def level_filter(prefix: str, x: Tensor | None, noise: Tensor | None, seed: Seed, level: Packed, power: int) -> Tensor:
     """V (alpha^power . V^T x) + sigma noise, leaving out what is None."""
     return _computed(_C.level_filter(None, prefix, _plain(x), _plain(noise), seed, level, power))
 
@@ -77,7 +92,7 @@ def step(
     output: Tensor | None,
     z_t: Tensor | None,
     noise: Tensor | None,
-    seed: int | None,
+    seed: Seed,
     s: Packed,
     t: Packed,
     rule: int,
@@ -111,26 +126,34 @@ def energy(a: Tensor, b: Tensor, level: Packed) -> Tensor:
 
 def correlation(x: Tensor, y: Tensor, sum_batch: bool, sum_channels: bool) -> Tensor:
     """(V^T x)(V^T y) summed over the batch or the channels, [B or 1, C or 1, H, W] in the accumulation dtype."""
+    shape = (1 if sum_batch else x.shape[0], 1 if sum_channels else x.shape[1], *x.shape[2:])
+    wide = accumulation_dtype(x.dtype)
     if x.numel() == 0:
-        shape = (1 if sum_batch else x.shape[0], 1 if sum_channels else x.shape[1], *x.shape[2:])
-        return torch.zeros(shape, dtype=accumulation_dtype(x.dtype), device=x.device)
+        return torch.zeros(shape, dtype=wide, device=x.device)
+    if not on_host(x):  # no kernel of its own there: two transforms and their product
+        return (transform(x.to(wide), 2, False) * transform(y.to(wide), 2, False)).sum_to_size(shape)
     return _computed(_C.correlation(None, x.resolve_neg(), y.resolve_neg(), sum_batch, sum_channels))
 
 
-def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
-    out = torch.empty(shape, dtype=dtype)
-    _C.normal(out, seed)
-    return out
+def normal(shape: tuple[int, ...], seed: int | Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Standard normal numbers, on a device without kernels by way of the CPU."""
+    out = torch.empty(shape, dtype=dtype, device=device)
+    if on_host(out) or native(out):
+        own = seed_for(out, seed)
+        assert own is not None
+        _C.normal(out, own)
+        return out
+    return normal(shape, int(seed), dtype, torch.device("cpu")).to(device)
 
 
 def check_level_values(prefix: str, level: Level, like: Tensor) -> None:
-    """Raise ValueError where a value inside a level's tensors is out of range. On other devices that would cost a wait."""
-    if native(like):
+    """Raise ValueError where a value of a level is out of range; inside tensors on a device that would cost a wait."""
+    if on_host(like) or not level.tensors:
         _C.check_level(prefix, like.shape[0], pack(_detached(level), like.device, False))
 
 
 def check_step_values(op: str, s: Level, t: Level, rule: Rule, prediction: str, like: Tensor) -> None:
-    if native(like):
+    if on_host(like) or not (s.tensors or t.tensors):
         cleaner, noisier = (pack(_detached(level), like.device, False) for level in (s, t))
         _C.check_step(op, like.shape[0], cleaner, noisier, rule.code, prediction)
 

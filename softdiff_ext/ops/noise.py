@@ -12,7 +12,7 @@ from softdiff_ext.ops import native
 from softdiff_ext.ops.checks import DTYPES
 from softdiff_ext.ops.library import Operator, traced
 
-_MAX_SEED = 2**63 - 1
+_MAX_SEED = native.MAX_SEED
 
 
 def normal(
@@ -22,7 +22,7 @@ def normal(
 
     Args:
         shape: sizes, each >= 0.
-        seed: int in [0, 2^63), or a 0-d int64 tensor.
+        seed: int in [0, 2^63), or a 0-d int64 tensor, read by the kernel itself where it lies on `device`.
         dtype: float64, float32, float16 or bfloat16; the 16-bit types are rounded float32 numbers.
         device: where the numbers are wanted.
     Returns:
@@ -60,7 +60,7 @@ def normal(
 
 
 def _forward(shape: list[int], seed: int | Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return native.normal(tuple(shape), int(seed) & _MAX_SEED, dtype).to(device)
+    return native.normal(tuple(shape), seed, dtype, device)
 
 
 def _fake(shape: list[int], seed: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -91,11 +91,18 @@ def seed_source(noise: object, generator: object) -> object:
     return generator if isinstance(generator, torch.Generator) else "wrong"
 
 
-def draw_seed(generator: torch.Generator | None, tracing: bool) -> int | Tensor:
-    """A seed from the generator's stream (torch's default one for None): an int, or a tensor where the call is traced."""
-    device = generator.device if generator is not None else torch.device("cpu")
+def draw_seed(generator: torch.Generator | None, tracing: bool, like: Tensor | None = None) -> int | Tensor:
+    """A seed from the generator's stream, for None from torch's default one of the device of `like` (where it has kernels).
+
+    An int; a tensor where the call is traced, and where the seed lies on the device whose kernels read it.
+    """
+    device = torch.device("cpu")
+    if generator is not None:
+        device = generator.device
+    elif like is not None and native.native(like):
+        device = like.device
     seed = torch.randint(_MAX_SEED, (), generator=generator, device=device)
-    return seed if tracing else int(seed)
+    return seed if tracing or (like is not None and native.seed_for(like, seed) is seed) else int(seed)
 
 
 def noise_like(x: Tensor, seed: int | Tensor) -> Tensor:

@@ -183,7 +183,7 @@ def _checked(
         tracing = traced((z_t, output, *s.tensors, *t.tensors))
         if not tracing:
             native.check_step_values(op, s, t, rule, prediction, z_t)  # a refused call draws nothing
-        seed = draw_seed(generator, tracing)
+        seed = draw_seed(generator, tracing, z_t)
     return _run(op, z_t, output, s, t, rule, prediction, noise, seed)
 
 
@@ -245,11 +245,11 @@ def _forward(
     prediction: str,
 ) -> Tensor:
     like = next(x for x in (output, z_t, noise) if x is not None)
-    number = None if seed is None else int(seed)
+    seed = native.seed_for(like, seed)
     if native.native(like):
-        return native.step(op, output, z_t, noise, number, s, t, rule, parameter, prediction)
-    if number is not None:
-        noise = native.normal(tuple(like.shape), number, like.dtype).to(like.device)
+        return native.step(op, output, z_t, noise, seed, s, t, rule, parameter, prediction)
+    if seed is not None:
+        noise = native.normal(tuple(like.shape), seed, like.dtype, like.device)
         noise = reference.idct(noise) if rule == Markov.code else noise
     coefficients = reference.step_coefficients(
         native.unpack(s), native.unpack(t), native.rule_of(rule, parameter), prediction, native.lam_of(like)

@@ -1,0 +1,75 @@
+// Puts kernels (launch.hpp) on a CUDA stream.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include "guard.cuh"
+#include "launch.hpp"
+#include "space.hpp"
+#include "task.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kMaxThreads, Kernel::kMinBlocks)
+    run_phases(const __grid_constant__ typename Kernel::Params params, std::int64_t first_block) {
+    extern __shared__ __align__(16) unsigned char shared[];
+    const Where where{first_block + blockIdx.x, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
+    const int phases = Kernel::phases(params);
+#pragma unroll
+    for (int i = 0; i < phases; ++i) {
+        if (i > 0) __syncthreads();
+        Kernel::template phase<Device>(i, params, where, shared);
+    }
+}
+
+class CudaLauncher {
+  public:
+    explicit CudaLauncher(const cuda::Place& place) : place_(place), guard_(place.device) {}
+
+    void* workspace(std::int64_t bytes) { return place_.memory->workspace(bytes); }
+    const void* table(std::uint64_t key, const void* host, std::int64_t bytes) {
+        return place_.memory->table(key, host, bytes);
+    }
+
+    template <class Kernel>
+    void run(const LaunchShape& shape, const typename Kernel::Params& params);
+
+  private:
+    const cuda::Place& place_;
+    DeviceGuard guard_;
+
+    // More than 48 KB a block must be asked for, once a kernel and device.
+    template <class Kernel>
+    void allow_shared(int bytes) {
+        constexpr int kGranted = 48 * 1024;
+        static std::atomic<std::uint64_t> asked{0};  // a bit a device
+        const std::uint64_t bit = std::uint64_t{1} << (place_.device & 63);
+        if (bytes <= kGranted || (asked.load() & bit)) return;
+        check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(&run_phases<Kernel>),
+                                        cudaFuncAttributeMaxDynamicSharedMemorySize, kMaxSharedBytes),
+                   Kernel::kName, place_.device);
+        asked.fetch_or(bit);
+    }
+};
+
+// Not inline: kernels.cu compiles some of these in one unit only.
+template <class Kernel>
+void CudaLauncher::run(const LaunchShape& shape, const typename Kernel::Params& params) {
+    constexpr std::int64_t kMostBlocks = 0x7FFFFFFF;  // of a grid
+    allow_shared<Kernel>(shape.shared_bytes);
+    for (std::int64_t first = 0; first < shape.blocks; first += kMostBlocks) {
+        const auto blocks = static_cast<unsigned>(std::min(kMostBlocks, shape.blocks - first));
+        void* arguments[] = {const_cast<typename Kernel::Params*>(&params), &first};
+        check_cuda(cudaLaunchKernel(reinterpret_cast<const void*>(&run_phases<Kernel>), dim3(blocks),
+                                    dim3(static_cast<unsigned>(shape.threads)), arguments,
+                                    static_cast<std::size_t>(shape.shared_bytes), static_cast<cudaStream_t>(place_.stream)),
+                   Kernel::kName, place_.device);
+    }
+}
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

@@ -1,0 +1,253 @@
+// What lies between the transforms of a combination out = V sum_i (gain_i . V^T image_i): which terms need a transform at all,
+// the gains of a plane, drawn noise, and the terms that are added to pixels.
+//
+// A term whose gain is one number for all frequencies ("pixel term") is added to the result in pixel space. Drawn noise is
+// added to pixels where its gain is one number, and straight to the coefficients elsewhere (V^T n has the law of n).
+#pragma once
+
+#include "../core/normal.hpp"
+#include "../core/storage.hpp"
+#include "gain.hpp"
+#include "launch.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+struct CombineParams {
+    cuda::Combine task;
+    std::int64_t planes;    // batch * channels
+    bool spectral[kTerms];  // the image is transformed
+    bool pixel[kTerms];     // the image is added in pixel space
+    int spectral_terms;     // how many are transformed
+    int pixel_terms;
+    bool spectral_noise, pixel_noise;  // drawn noise, and where it is added
+    int planes_per_block;
+};
+
+namespace detail {
+
+inline bool is_zero(const cuda::LevelField& field) { return !field.data && field.number == 0.0; }
+
+// Whether the gain of a term can differ between frequencies.
+inline bool follows_frequency(const cuda::Combine& task, int term) {
+    constexpr int kTau = 1;
+    const bool no_blur = is_zero(task.t.field[kTau]) && (task.kind == GainKind::kLevel || is_zero(task.s.field[kTau]));
+    switch (task.kind) {
+        case GainKind::kMap: return task.map[term].stride[2] != 0 || task.map[term].stride[3] != 0;
+        case GainKind::kLevel: return term == 0 && !no_blur;
+        default: {
+            const bool markov = task.rule == Rule::kMarkov;
+            const bool plain = task.prediction == Prediction::kX || task.prediction == Prediction::kMean;
+            return !no_blur && (term == 0 || markov || (term == 1 && !plain));
+        }
+    }
+}
+
+}  // namespace detail
+
+inline CombineParams combine_params(const cuda::Combine& task) {
+    CombineParams params{};
+    params.task = task;
+    params.planes = task.batch * task.channels;
+    for (int i = 0; i < kTerms; ++i) {
+        if (!task.term[i].data) continue;
+        params.spectral[i] = detail::follows_frequency(task, i);
+        params.pixel[i] = !params.spectral[i];
+        params.spectral_terms += params.spectral[i] ? 1 : 0;
+        params.pixel_terms += params.pixel[i] ? 1 : 0;
+    }
+    // Drawn noise has the gain of term 2. As in the CPU kernels the rule alone decides where it is drawn: noise drawn in the
+    // DCT basis is other noise than that drawn in pixels, and the same call must draw the same on every device.
+    const bool markov = task.kind == GainKind::kStep && task.rule == Rule::kMarkov;
+    params.spectral_noise = task.draw_noise && markov;
+    params.pixel_noise = task.draw_noise && !markov;
+    return params;
+}
+
+// ---- gains --------------------------------------------------------------------------------------------------------------
+
+// Shared memory of one plane: factors per row and per column (in the order of the transform's outputs), and what is the same
+// for all frequencies. `numbers` are the gains of the pixel terms.
+template <class View>
+struct GainTables {
+    View row_decay, row_fade, column_decay, column_fade;
+    View constants;  // [kConstants]
+    View numbers;    // [kTerms]
+};
+
+// `count` entries of the tables of one axis of n frequencies, by threads lane, lane + lanes, ...
+template <class T, class View, class Frequency>
+SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const Level& t, int n, int count, int lane, int lanes,
+                               Frequency frequency, View decay, View fade) {
+    for (int i = lane; i < count; i += lanes) {
+        const int k = frequency(i);
+        if (task.kind == GainKind::kLevel) {
+            decay[i] = decay_of<T>(k, n, t.tau);
+        } else if (task.kind == GainKind::kStep) {
+            decay[i] = decay_of<T>(k, n, s.tau);
+            fade[i] = fade_of<T>(k, n, t.tau - s.tau);
+        }
+    }
+}
+
+// The constants and pixel gains of the plane of sample b and channel c, by one thread.
+template <class Space, class T, class View>
+SOFTDIFF_OUTLINE void fill_constants(const CombineParams& p, std::int64_t b, std::int64_t c, GainTables<View> tables) {
+    const cuda::Combine& task = p.task;
+    if (task.kind == GainKind::kMap) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < kTerms; ++i) {
+            if (!p.pixel[i]) continue;
+            const Image& map = task.map[i];
+            tables.numbers[i] = Space::global(static_cast<const T*>(map.data))[b * map.stride[0] + c * map.stride[1]];
+        }
+        return;
+    }
+    const Level t = level_at<Space>(task.t, b);
+    if (task.kind == GainKind::kLevel) {
+        const double a = exp(t.log_a);
+        tables.constants[0] = static_cast<T>(a * (1.0 - t.floor));
+        tables.constants[1] = static_cast<T>(a * t.floor);
+        tables.numbers[0] = static_cast<T>(task.power == 2 ? a * a : a);
+        tables.numbers[2] = static_cast<T>(t.sigma);
+        return;
+    }
+    const Level s = level_at<Space>(task.s, b);
+    const StepConstants<T> k = make_step_constants<T>(s, t, task.rule, task.parameter, task.prediction);
+    put_step<T>(k, tables.constants);
+    const StepCoefficients<T> flat = step_at<T>(k, T(1), T(1), T(0), T(0));
+    tables.numbers[0] = flat.p;
+    tables.numbers[1] = flat.q;
+    tables.numbers[2] = flat.w;
+}
+
+// The gains of frequency (h, w), whose factors are entries i and j of the tables. The loop over frequencies holds one of these.
+template <class Space, class T, class View>
+struct PlaneGains {
+    const CombineParams& p;
+    GainTables<View> tables;
+    StepConstants<T> step;
+    T heat, flat;
+
+    SOFTDIFF_INLINE PlaneGains(const CombineParams& params, const GainTables<View>& of)
+        : p(params), tables(of), step{}, heat{}, flat{} {
+        if (p.task.kind == GainKind::kStep) step = get_step<T>(tables.constants, p.task.rule, p.task.prediction);
+        if (p.task.kind == GainKind::kLevel) {
+            heat = tables.constants[0];
+            flat = tables.constants[1];
+        }
+    }
+
+    SOFTDIFF_INLINE StepCoefficients<T> at(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
+        switch (p.task.kind) {
+            case GainKind::kLevel: return of_kind<GainKind::kLevel>(b, c, h, w, i, j);
+            case GainKind::kStep: return of_kind<GainKind::kStep>(b, c, h, w, i, j);
+            default: return of_kind<GainKind::kMap>(b, c, h, w, i, j);
+        }
+    }
+
+    // The same where the caller knows the kind.
+    template <GainKind Kind>
+    SOFTDIFF_INLINE StepCoefficients<T> of_kind(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
+        if constexpr (Kind == GainKind::kLevel) {
+            const T alpha = static_cast<T>(tables.row_decay[i]) * static_cast<T>(tables.column_decay[j]) * heat + flat;
+            return {p.task.power == 2 ? alpha * alpha : alpha, T(0), T(0)};
+        } else if constexpr (Kind == GainKind::kStep) {
+            return step_at<T>(step, tables.row_decay[i], tables.column_decay[j], tables.row_fade[i], tables.column_fade[j]);
+        } else {
+            const auto map_at = [&](int term) -> T {
+                if (!p.spectral[term]) return T(0);
+                const Image& map = p.task.map[term];
+                const std::int64_t offset = b * map.stride[0] + c * map.stride[1] + h * map.stride[2] + w * map.stride[3];
+                return Space::global(static_cast<const T*>(map.data))[offset];
+            };
+            return {map_at(0), map_at(1), map_at(2)};
+        }
+    }
+};
+
+// ---- noise --------------------------------------------------------------------------------------------------------------
+
+template <class Space>
+SOFTDIFF_INLINE std::uint64_t seed_of(const cuda::Seed& seed) {
+    if (!seed.data) return seed.number;
+    // without its sign, as everywhere: seeds are in [0, 2^63)
+    return static_cast<std::uint64_t>(static_cast<std::int64_t>(Space::global(seed.data)[0])) & INT64_MAX;
+}
+
+template <class T>
+struct NormalQuad {
+    T value[4];
+};
+
+// The four numbers of a counter.
+template <class T>
+SOFTDIFF_INLINE NormalQuad<T> normal_quad(std::uint64_t counter, const PhiloxKeys& keys) {
+    using Unsigned = typename Lanes<T>::Unsigned;
+    const PhiloxState<std::uint64_t> words = philox(counter, keys);
+    const auto word = [&](int i) { return static_cast<Unsigned>(static_cast<std::uint32_t>(words.word[i])); };
+    const NormalPair<T> first = box_muller<T>(word(0), word(1)), second = box_muller<T>(word(2), word(3));
+    return {{first.first, first.second, second.first, second.second}};
+}
+
+// body(element, number) for the elements [first, last) of a tensor, shared out among the threads: each counter is worked out
+// once, and what 16 neighbouring threads handle at once lies side by side.
+template <class T, class Body>
+SOFTDIFF_INLINE void for_each_normal(std::uint64_t seed, std::int64_t first, std::int64_t last, int thread, int threads,
+                                     Body body) {
+    const PhiloxKeys keys = philox_keys(seed);
+    const std::int64_t first_block = first / kNormalBlock, blocks = ceil_of(last, kNormalBlock) - first_block;
+    for (std::int64_t i = thread; i < blocks * kNormalLanes; i += threads) {
+        const std::int64_t block = first_block + i / kNormalLanes;
+        const int lane = static_cast<int>(i % kNormalLanes);
+        const std::int64_t element = block * kNormalBlock + lane;
+        const NormalQuad<T> quad = normal_quad<T>(static_cast<std::uint64_t>(block * kNormalLanes + lane), keys);
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < 4; ++k) {
+            const std::int64_t at = element + k * kNormalLanes;
+            if (at >= first && at < last) body(at, quad.value[k]);
+        }
+    }
+}
+
+// ---- pixels -------------------------------------------------------------------------------------------------------------
+
+// Where a plane of an image begins.
+SOFTDIFF_INLINE std::int64_t plane_offset(const Image& image, std::int64_t b, std::int64_t c) {
+    return b * image.stride[0] + c * image.stride[1];
+}
+
+template <class Space, class Storage>
+SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type pixel_at(const Image& image, std::int64_t offset) {
+    return widen(static_cast<Storage>(Space::global(static_cast<const Storage*>(image.data))[offset]));
+}
+
+// The pixel terms of pixel (h, w) of a plane.
+template <class Space, class Storage, class View>
+SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type pixel_terms(const CombineParams& p, View numbers, std::int64_t b,
+                                                                 std::int64_t c, int h, int w) {
+    using T = typename ArithmeticOf<Storage>::Type;
+    T sum = 0;
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < kTerms; ++i) {
+        if (!p.pixel[i]) continue;
+        const Image& image = p.task.term[i];
+        sum += static_cast<T>(numbers[i]) *
+               pixel_at<Space, Storage>(image, plane_offset(image, b, c) + h * image.stride[2] + w * image.stride[3]);
+    }
+    return sum;
+}
+
+// body(element, noise) for the elements [first, last): with drawn noise where the kernel adds some, else 0.
+template <class Space, class T, class Body>
+SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, std::int64_t first, std::int64_t last,
+                                      int thread, int threads, Body body) {
+    if (with_noise) {
+        for_each_normal<T>(seed_of<Space>(p.task.seed), first, last, thread, threads, body);
+    } else {
+        for (std::int64_t e = first + thread; e < last; e += threads) body(e, T(0));
+    }
+}
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

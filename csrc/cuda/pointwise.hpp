@@ -1,0 +1,160 @@
+// Kernels without a transform: combinations whose gains are all one number, noise alone, the coefficients of a step, and the
+// sum that ends the energy.
+#pragma once
+
+#include "mix.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+// out = sum_i number_i image_i, and noise. A block is a run of elements of one plane or, where planes are small, whole planes.
+template <class Storage>
+struct PointwiseCombine {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Params = CombineParams;
+    static constexpr const char* kName = "pointwise combine";
+    static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == sizeof(double) ? 2 : 3;
+    static constexpr int kNumbers = 4;               // of each plane: kTerms gains, one to spare
+    static constexpr std::int64_t kElements = 4096;  // of a block: planes_per_block planes, or a piece of one
+
+    static std::int64_t pieces(const Params& p) { return ceil_of(p.task.height * p.task.width, kElements); }
+    static LaunchShape shape(Params& p) {
+        const std::int64_t area = p.task.height * p.task.width;
+        p.planes_per_block = static_cast<int>(area >= kElements ? 1 : std::min<std::int64_t>(kElements / area, 256));
+        return {ceil_of(p.planes, p.planes_per_block) * pieces(p), kMaxThreads,
+                p.planes_per_block * static_cast<int>((kNumbers + kConstants) * sizeof(T))};
+    }
+
+    static SOFTDIFF_INLINE int phases(const Params&) { return 2; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
+        const std::int64_t area = p.task.height * p.task.width, parts = ceil_of(area, kElements);
+        const std::int64_t first_plane = where.block / parts * p.planes_per_block, piece = where.block % parts;
+        const int planes =
+            static_cast<int>(first_plane + p.planes_per_block <= p.planes ? p.planes_per_block : p.planes - first_plane);
+        auto numbers = Space::template shared<T>(shared, 0);
+        if (i == 0) {
+            auto constants = numbers + p.planes_per_block * kNumbers;
+            for (int q = where.thread; q < planes; q += where.threads) {
+                const std::int64_t plane = first_plane + q;
+                using View = decltype(numbers);
+                GainTables<View> tables{{}, {}, {}, {}, constants + q * kConstants, numbers + q * kNumbers};
+                fill_constants<Space, T>(p, plane / p.task.channels, plane % p.task.channels, tables);
+            }
+            return;
+        }
+        const std::int64_t begin = first_plane * area + piece * kElements;
+        const std::int64_t end =
+            parts == 1 ? begin + planes * area : (piece + 1 == parts ? (first_plane + 1) * area : begin + kElements);
+        auto out = Space::global(static_cast<Storage*>(p.task.out));
+        const int width = static_cast<int>(p.task.width);
+        for_each_element<Space, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, [&](std::int64_t e, T n) {
+            const std::int64_t plane = e / area;
+            const auto at = static_cast<int>(e - plane * area);
+            auto own = numbers + (plane - first_plane) * kNumbers;
+            T value =
+                pixel_terms<Space, Storage>(p, own, plane / p.task.channels, plane % p.task.channels, at / width, at % width);
+            if (p.task.draw_noise) value += static_cast<T>(own[2]) * n;
+            out[e] = Narrow<Storage>::from(value);
+        });
+    }
+};
+
+struct NormalParams {
+    cuda::Normal task;
+};
+
+template <class Storage>
+struct FillNormal {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Params = NormalParams;
+    static constexpr const char* kName = "normal";
+    static constexpr int kMaxThreads = 256, kMinBlocks = 4;
+    static constexpr std::int64_t kElements = 4096;
+
+    static LaunchShape shape(const Params& p) { return {ceil_of(p.task.size, kElements), kMaxThreads, 0}; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 1; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {
+        const std::int64_t begin = where.block * kElements;
+        const std::int64_t end = begin + kElements < p.task.size ? begin + kElements : p.task.size;
+        auto out = Space::global(static_cast<Storage*>(p.task.out));
+        for_each_normal<T>(seed_of<Space>(p.task.seed), begin, end, where.thread, where.threads,
+                           [&](std::int64_t e, T n) { out[e] = Narrow<Storage>::from(n); });
+    }
+};
+
+struct CoefficientParams {
+    cuda::Coefficients task;
+};
+
+// The p, q, w of a step as maps. T is also what is stored: float or double.
+template <class T>
+struct StepMaps {
+    using Params = CoefficientParams;
+    static constexpr const char* kName = "step coefficients";
+    static constexpr int kMaxThreads = 256, kMinBlocks = 1;
+    static constexpr std::int64_t kElements = 1024;
+
+    static LaunchShape shape(const Params& p) {
+        return {p.task.batch * ceil_of(p.task.height * p.task.width, kElements), kMaxThreads,
+                static_cast<int>(kConstants * sizeof(T))};
+    }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 2; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
+        const std::int64_t area = p.task.height * p.task.width, parts = ceil_of(area, kElements);
+        const std::int64_t b = where.block / parts, begin = where.block % parts * kElements;
+        const Level s = level_at<Space>(p.task.s, b), t = level_at<Space>(p.task.t, b);
+        auto constants = Space::template shared<T>(shared, 0);
+        if (i == 0) {
+            if (where.thread == 0)
+                put_step<T>(make_step_constants<T>(s, t, p.task.rule, p.task.parameter, p.task.prediction), constants);
+            return;
+        }
+        const StepConstants<T> k = get_step<T>(constants, p.task.rule, p.task.prediction);
+        const auto height = static_cast<int>(p.task.height), width = static_cast<int>(p.task.width);
+        auto out = Space::global(static_cast<T*>(p.task.out)) + b * kTerms * area;
+        for (std::int64_t e = begin + where.thread; e < begin + kElements && e < area; e += where.threads) {
+            const auto h = static_cast<int>(e / width), w = static_cast<int>(e % width);
+            const StepCoefficients<T> c = step_at<T>(k, decay_of<T>(h, height, s.tau), decay_of<T>(w, width, s.tau),
+                                                     fade_of<T>(h, height, t.tau - s.tau), fade_of<T>(w, width, t.tau - s.tau));
+            out[e] = c.p;
+            out[area + e] = c.q;
+            out[2 * area + e] = c.w;
+        }
+    }
+};
+
+struct SumParams {
+    const void* partial;  // [batch, channels] in the type of the arithmetic
+    void* out;            // [batch]
+    std::int64_t batch, channels;
+};
+
+// out[b] = sum over c, in order: the same bits every time.
+template <class T>
+struct SumChannels {
+    using Params = SumParams;
+    static constexpr const char* kName = "sum over channels";
+    static constexpr int kMaxThreads = 128, kMinBlocks = 1;
+
+    static LaunchShape shape(const Params& p) { return {ceil_of(p.batch, kMaxThreads), kMaxThreads, 0}; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 1; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {
+        const std::int64_t b = where.block * where.threads + where.thread;
+        if (b >= p.batch) return;
+        auto partial = Space::global(static_cast<const T*>(p.partial));
+        T sum = 0;
+        for (std::int64_t c = 0; c < p.channels; ++c) sum += static_cast<T>(partial[b * p.channels + c]);
+        Space::global(static_cast<T*>(p.out))[b] = sum;
+    }
+};
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff

@@ -1,0 +1,456 @@
+// Square planes of the sides that have codelets for a whole line: a thread holds a line in registers, a block has a few planes
+// in shared memory, and global memory is read once and written once.
+//
+//   columns in    C2 of the columns, straight from the images to a tile of N x (N + 1): no bank is met twice in a warp, neither
+//                 along columns nor along rows
+//   rows          C2, gains, C3 of a row in registers (a level's blur), or apart with the gains and the noise in between, where
+//                 neighbouring threads work on neighbouring frequencies
+//   columns out   C3 of the columns to the result; through the tile where something is added in pixel space
+//
+// 8 bytes a pixel move through global memory (float32, one image), and 6 times 4 through shared memory.
+#pragma once
+
+#include "../core/codelets.hpp"
+#include "mix.hpp"
+
+namespace softdiff {
+inline namespace SOFTDIFF_ISA {
+
+template <int N, class T>
+struct SquarePlane {
+    static constexpr int kStride = N + 1;
+    static constexpr int kTile = N * kStride;
+    static constexpr int kPlanes = N >= 128 ? 1 : N >= 64 ? 2 : N >= 28 ? 4 : 128 / N;  // of a block, at most
+    static constexpr int kThreads = N * kPlanes;
+    // Blocks of an SM that registers must allow: 80 registers a thread for short lines, 168 for 128.
+    static constexpr int kBlocks = sizeof(T) == 8 ? 2 : N >= 128 ? 3 : N >= 64 ? 4 : N >= 28 ? 5 : 6;
+    using Codes = Codelet<T, T, N>;
+
+    // The weights that make C2 and C3 inverse to each other, and their roots, which make them orthonormal.
+    static SOFTDIFF_INLINE T weight(int k) { return static_cast<T>(k == 0 ? 1.0 / N : 2.0 / N); }
+    static SOFTDIFF_INLINE T root_weight(int k) {
+        constexpr double kFirst = root(1.0 / N), kOther = root(2.0 / N);
+        return static_cast<T>(k == 0 ? kFirst : kOther);
+    }
+
+    // Where a thread works: plane q of the block, line l.
+    struct Place {
+        int q, line, planes;  // planes: how many the block has
+        std::int64_t plane, b, c;
+        bool idle;
+
+        SOFTDIFF_INLINE Place(Where where, std::int64_t all, std::int64_t channels, int planes_per_block)
+            : q(where.thread / N),
+              line(where.thread % N),
+              planes(planes_of(where, all, planes_per_block)),
+              plane(where.block * planes_per_block + q),
+              b(plane / channels),
+              c(plane % channels),
+              idle(q >= planes) {}
+    };
+    static SOFTDIFF_INLINE int planes_of(Where where, std::int64_t all, int planes_per_block) {
+        const std::int64_t left = all - where.block * planes_per_block;
+        return static_cast<int>(left < planes_per_block ? left : planes_per_block);
+    }
+
+    static LaunchShape shape(std::int64_t planes, int planes_per_block, int values_per_plane) {
+        return {ceil_of(planes, planes_per_block), N * planes_per_block,
+                planes_per_block * values_per_plane * static_cast<int>(sizeof(T))};
+    }
+    // As many planes as fit, up to kPlanes.
+    static int planes_per_block(int values_per_plane) {
+        return std::min(kPlanes, kMaxSharedBytes / (values_per_plane * static_cast<int>(sizeof(T))));
+    }
+
+    template <class View>
+    static SOFTDIFF_INLINE Line<T, View> column(View tile, int w) {
+        return {tile + w, kStride};
+    }
+    template <class View>
+    static SOFTDIFF_INLINE Line<T, View> row(View tile, int h) {
+        return {tile + h * kStride, 1};
+    }
+
+    // A transform of a line onto itself: all of it is read before any of it is written.
+    template <class View>
+    static SOFTDIFF_INLINE void dct2_in_place(Line<T, View> line) {
+        T y[N];
+        Codes::dct2(line, Values<T>{y});
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < N; ++k) line.put(k, y[k]);
+    }
+    template <class View>
+    static SOFTDIFF_INLINE void dct3_in_place(Line<T, View> line) {
+        T y[N];
+        Codes::dct3(line, Values<T>{y});
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < N; ++k) line.put(k, y[k]);
+    }
+
+  private:
+    // Square root at compile time by Newton's iteration.
+    static constexpr double root(double x) {
+        double r = 1.0;
+        for (int i = 0; i < 60; ++i) r = 0.5 * (r + x / r);
+        return r;
+    }
+};
+
+// A column of an image as the codelets read it.
+template <class Space, class Storage>
+struct ImageColumn {
+    typename Space::template View<const Storage> data;
+    int stride;
+    SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type operator[](int i) const {
+        return widen(static_cast<Storage>(data[static_cast<std::int64_t>(i) * stride]));
+    }
+
+    static SOFTDIFF_INLINE ImageColumn of(const Image& image, std::int64_t b, std::int64_t c, int w) {
+        return {Space::global(static_cast<const Storage*>(image.data)) + (plane_offset(image, b, c) + w * image.stride[3]),
+                static_cast<int>(image.stride[2])};
+    }
+};
+
+// A column of a contiguous result as the codelets write it.
+template <class Space, class Storage, int N>
+struct OutColumn {
+    typename Space::template View<Storage> data;
+    SOFTDIFF_INLINE void put(int i, typename ArithmeticOf<Storage>::Type value) const {
+        data[i * N] = Narrow<Storage>::from(value);
+    }
+
+    static SOFTDIFF_INLINE OutColumn of(void* out, std::int64_t plane, int w) {
+        return {Space::global(static_cast<Storage*>(out)) + (plane * N * N + w)};
+    }
+};
+
+// The end of both combinations below: columns out, and what is added in pixel space.
+template <int N, class Storage>
+struct SquareEnd {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Square = SquarePlane<N, T>;
+
+    static SOFTDIFF_INLINE bool adds_pixels(const CombineParams& p) { return p.pixel_terms > 0 || p.pixel_noise; }
+
+    template <class Space, class View>
+    static SOFTDIFF_INLINE void columns_out(const CombineParams& p, const typename Square::Place& at, View tile) {
+        if (adds_pixels(p)) {
+            Square::dct3_in_place(Square::column(tile, at.line));
+        } else {
+            Square::Codes::dct3(Square::column(tile, at.line), OutColumn<Space, Storage, N>::of(p.task.out, at.plane, at.line));
+        }
+    }
+
+    // Tile, pixel terms and noise to the result: the threads of a plane, neighbours on neighbouring pixels.
+    template <class Space, class View>
+    static SOFTDIFF_INLINE void add_pixels(const CombineParams& p, const typename Square::Place& at, View tile, View numbers) {
+        const std::int64_t begin = at.plane * (N * N);
+        auto out = Space::global(static_cast<Storage*>(p.task.out));
+        const T noise_gain = p.pixel_noise ? static_cast<T>(numbers[2]) : T(0);
+        for_each_element<Space, T>(p, p.pixel_noise, begin, begin + N * N, at.line, N, [&](std::int64_t e, T n) {
+            const auto local = static_cast<int>(e - begin);
+            const int h = local / N, w = local % N;
+            T value = tile[h * Square::kStride + w];
+            value += pixel_terms<Space, Storage>(p, numbers, at.b, at.c, h, w);
+            if (p.pixel_noise) value += noise_gain * n;
+            out[e] = Narrow<Storage>::from(value);
+        });
+    }
+};
+
+// V (alpha^power . V^T x), and pixel terms: blur and diffuse, forward and backward.
+template <int N, class Storage>
+struct SquareLevel {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Square = SquarePlane<N, T>;
+    using End = SquareEnd<N, Storage>;
+    using Params = CombineParams;
+    static constexpr const char* kName = "level, square planes";
+    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
+    static constexpr int kTable = N + kConstants + kTerms + 1;  // decay (rows and columns have the same), constants, numbers
+
+    static bool takes(const Params& p) {
+        return p.task.kind == GainKind::kLevel && p.spectral_terms == 1 && p.spectral[0] && !p.spectral_noise;
+    }
+    static LaunchShape shape(Params& p) {
+        p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
+        return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
+    }
+    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? 4 : 3; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
+        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
+        if (at.idle) return;
+        auto tiles = Space::template shared<T>(shared, 0);
+        using View = decltype(tiles);
+        View tile = tiles + at.q * Square::kTile, table = tiles + (p.planes_per_block * Square::kTile + at.q * kTable);
+        const GainTables<View> tables{table, table, table, table, table + N, table + (N + kConstants)};
+        switch (i) {
+            case 0: {
+                const double tau = field_at<Space>(p.task.t.field[1], at.b);
+                tables.row_decay[at.line] = decay_of<T>(at.line, N, tau);
+                if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
+                Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.term[0], at.b, at.c, at.line),
+                                    Square::column(tile, at.line));
+                break;
+            }
+            case 1: {
+                const T slope = static_cast<T>(tables.row_decay[at.line]) * static_cast<T>(tables.constants[0]);
+                T y[N];
+                Square::Codes::dct2(Square::row(tile, at.line), Gained<View>{y, tables.column_decay, slope, tables.constants[1],
+                                                                             Square::weight(at.line), p.task.power == 2});
+                Square::Codes::dct3(Values<T>{y}, Square::row(tile, at.line));
+                break;
+            }
+            case 2: End::template columns_out<Space>(p, at, tile); break;
+            default: End::template add_pixels<Space>(p, at, tile, tables.numbers);
+        }
+    }
+
+  private:
+    // Coefficients of a row, times their gains.
+    template <class View>
+    struct Gained {
+        T* y;
+        View column_decay;
+        T slope, flat, row_weight;
+        bool squared;
+        SOFTDIFF_INLINE void put(int k, T value) const {
+            const T alpha = slope * static_cast<T>(column_decay[k]) + flat;
+            value *= alpha;
+            if (squared) value *= alpha;
+            y[k] = value * (row_weight * Square::weight(k));
+        }
+    };
+};
+
+// Every other combination: up to three images with gains of their own, noise drawn in the DCT basis.
+template <int N, class Storage>
+struct SquareCombine {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Square = SquarePlane<N, T>;
+    using End = SquareEnd<N, Storage>;
+    using Params = CombineParams;
+    static constexpr const char* kName = "combine, square planes";
+    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
+    static constexpr int kTable = 2 * N + kConstants + kTerms + 1;  // decay and fade, constants, numbers
+
+    static SOFTDIFF_INLINE int tiles_of(const Params& p) { return p.spectral_terms > 1 ? p.spectral_terms : 1; }
+    static bool takes(const Params& p) { return Square::planes_per_block(tiles_of(p) * Square::kTile + kTable) > 0; }
+    static LaunchShape shape(Params& p) {
+        const int values = tiles_of(p) * Square::kTile + kTable;
+        p.planes_per_block = Square::planes_per_block(values);
+        return Square::shape(p.planes, p.planes_per_block, values);
+    }
+    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? 6 : 5; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
+        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
+        if (at.idle) return;
+        const int tiles_per_plane = tiles_of(p);
+        auto tiles = Space::template shared<T>(shared, 0);
+        using View = decltype(tiles);
+        View tile = tiles + at.q * tiles_per_plane * Square::kTile;
+        View table = tiles + (p.planes_per_block * tiles_per_plane * Square::kTile + at.q * kTable);
+        const GainTables<View> tables{table, table + N, table, table + N, table + 2 * N, table + (2 * N + kConstants)};
+        switch (i) {
+            case 0: {
+                fill<Space>(p, at, tables);
+                View to = tile;
+                for (int term = 0; term < kTerms; ++term) {
+                    if (!p.spectral[term]) continue;
+                    Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.term[term], at.b, at.c, at.line),
+                                        Square::column(to, at.line));
+                    to = to + Square::kTile;
+                }
+                break;
+            }
+            case 1:
+                for (int n = 0; n < p.spectral_terms; ++n)
+                    Square::dct2_in_place(Square::row(tile + n * Square::kTile, at.line));
+                break;
+            case 2: mix<Space>(p, at, tile, tables); break;
+            case 3: Square::dct3_in_place(Square::row(tile, at.line)); break;
+            case 4: End::template columns_out<Space>(p, at, tile); break;
+            default: End::template add_pixels<Space>(p, at, tile, tables.numbers);
+        }
+    }
+
+  private:
+    template <class Space, class View>
+    static SOFTDIFF_INLINE void fill(const Params& p, const typename Square::Place& at, const GainTables<View>& tables) {
+        const Level t = level_at<Space>(p.task.t, at.b), s = level_at<Space>(p.task.s, at.b);
+        fill_axis<T>(p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade);
+        if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
+    }
+
+    // The gains of all terms, and the noise, into the first tile.
+    template <class Space, class View>
+    static SOFTDIFF_INLINE void mix(const Params& p, const typename Square::Place& at, View tile,
+                                    const GainTables<View>& tables) {
+        const std::int64_t begin = at.plane * (N * N);
+        const PlaneGains<Space, T, View> gains(p, tables);
+        for_each_element<Space, T>(p, p.spectral_noise, begin, begin + N * N, at.line, N, [&](std::int64_t e, T n) {
+            const auto local = static_cast<int>(e - begin);
+            const int h = local / N, w = local % N;
+            View here = tile + (h * Square::kStride + w);
+            const StepCoefficients<T> gain = gains.at(at.b, at.c, h, w, h, w);
+            const T of_term[kTerms] = {gain.p, gain.q, gain.w};
+            T sum = 0;
+            int next = 0;
+            SOFTDIFF_UNROLL
+            for (int term = 0; term < kTerms; ++term)
+                if (p.spectral[term]) sum += of_term[term] * static_cast<T>(here[next++ * Square::kTile]);
+            sum *= Square::weight(h) * Square::weight(w);
+            if (p.spectral_noise) sum += gain.w * (Square::root_weight(h) * Square::root_weight(w)) * n;
+            here[0] = sum;
+        });
+    }
+};
+
+struct TransformParams {
+    cuda::Transform task;
+    std::int64_t planes;
+    int planes_per_block;
+};
+
+// Orthonormal DCT-II of planes, or its inverse.
+template <int N, class Storage>
+struct SquareTransform {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Square = SquarePlane<N, T>;
+    using Params = TransformParams;
+    static constexpr const char* kName = "transform, square planes";
+    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
+
+    static LaunchShape shape(Params& p) {
+        p.planes_per_block = Square::planes_per_block(Square::kTile);
+        return Square::shape(p.planes, p.planes_per_block, Square::kTile);
+    }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
+        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
+        auto tiles = Space::template shared<T>(shared, 0);
+        const bool inverse = p.task.inverse;
+        if ((i == 2 && !inverse) || (i == 0 && inverse)) {
+            const int count = at.planes * (N * N);
+            const std::int64_t first_plane = where.block * p.planes_per_block;
+            for (int e = where.thread; e < count; e += where.threads) {
+                const int q = e / (N * N), h = e % (N * N) / N, w = e % N;
+                const T weight = Square::root_weight(h) * Square::root_weight(w);
+                auto in_tile = tiles + (q * Square::kTile + h * Square::kStride + w);
+                const std::int64_t plane = first_plane + q;
+                if (inverse) {
+                    const Image& image = p.task.input;
+                    in_tile[0] = weight * pixel_at<Space, Storage>(
+                                              image, plane_offset(image, plane / p.task.channels, plane % p.task.channels) +
+                                                         h * image.stride[2] + w * image.stride[3]);
+                } else {
+                    Space::global(static_cast<Storage*>(p.task.out))[first_plane * (N * N) + e] =
+                        Narrow<Storage>::from(weight * static_cast<T>(in_tile[0]));
+                }
+            }
+            return;
+        }
+        if (at.idle) return;
+        auto tile = tiles + at.q * Square::kTile;
+        if (i == 0) {
+            Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.input, at.b, at.c, at.line),
+                                Square::column(tile, at.line));
+        } else if (i == 1 && !inverse) {
+            Square::dct2_in_place(Square::row(tile, at.line));
+        } else if (i == 1) {
+            Square::dct3_in_place(Square::row(tile, at.line));
+        } else {
+            Square::Codes::dct3(Square::column(tile, at.line), OutColumn<Space, Storage, N>::of(p.task.out, at.plane, at.line));
+        }
+    }
+};
+
+struct EnergyParams {
+    cuda::Energy task;
+    std::int64_t planes;
+    int planes_per_block;
+    void* partial;  // [planes] in the type of the arithmetic
+};
+
+// Of each plane: the sum of (alpha V^T (a - b))^2.
+template <int N, class Storage>
+struct SquareEnergy {
+    using T = typename ArithmeticOf<Storage>::Type;
+    using Square = SquarePlane<N, T>;
+    using Params = EnergyParams;
+    static constexpr const char* kName = "energy, square planes";
+    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
+    static constexpr int kTable = 2 * N + 2;  // decay, the sum of each row, slope and flat part of alpha
+
+    static LaunchShape shape(Params& p) {
+        p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
+        return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
+    }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
+
+    template <class Space>
+    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
+        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
+        if (at.idle) return;
+        auto tiles = Space::template shared<T>(shared, 0);
+        auto tile = tiles + at.q * Square::kTile;
+        auto decay = tiles + (p.planes_per_block * Square::kTile + at.q * kTable);
+        auto sums = decay + N;
+        switch (i) {
+            case 0: {
+                decay[at.line] = decay_of<T>(at.line, N, field_at<Space>(p.task.level.field[1], at.b));
+                if (at.line == 0) fill_alpha<Space>(p, at.b, sums + N);
+                const Image &a = p.task.a, &b = p.task.b;
+                for (int h = 0; h < N; ++h)  // apart from the transform: two columns at once are too much for the registers
+                    tile[h * Square::kStride + at.line] =
+                        pixel_at<Space, Storage>(a, plane_offset(a, at.b, at.c) + h * a.stride[2] + at.line * a.stride[3]) -
+                        pixel_at<Space, Storage>(b, plane_offset(b, at.b, at.c) + h * b.stride[2] + at.line * b.stride[3]);
+                Square::dct2_in_place(Square::column(tile, at.line));
+                break;
+            }
+            case 1: {
+                const T slope = static_cast<T>(decay[at.line]) * static_cast<T>(sums[N]), flat = sums[N + 1];
+                T sum = 0;
+                Square::Codes::dct2(Square::row(tile, at.line), Summed<decltype(decay)>{&sum, decay, slope, flat});
+                sums[at.line] = sum * Square::weight(at.line);
+                break;
+            }
+            default:
+                if (at.line == 0) {
+                    T sum = 0;
+                    for (int h = 0; h < N; ++h) sum += static_cast<T>(sums[h]);
+                    Space::global(static_cast<T*>(p.partial))[at.plane] = sum;
+                }
+        }
+    }
+
+  private:
+    template <class Space, class View>
+    static SOFTDIFF_OUTLINE void fill_alpha(const Params& p, std::int64_t b, View to) {
+        const Level level = level_at<Space>(p.task.level, b);
+        const double a = exp(level.log_a);
+        to[0] = static_cast<T>(a * (1.0 - level.floor));
+        to[1] = static_cast<T>(a * level.floor);
+    }
+
+    // Coefficients of a row, weighted, squared and added up.
+    template <class View>
+    struct Summed {
+        T* sum;
+        View decay;
+        T slope, flat;
+        SOFTDIFF_INLINE void put(int k, T value) const {
+            const T weighted = (slope * static_cast<T>(decay[k]) + flat) * value;
+            *sum += weighted * weighted * Square::weight(k);
+        }
+    };
+};
+
+}  // namespace SOFTDIFF_ISA
+}  // namespace softdiff
