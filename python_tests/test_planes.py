@@ -17,8 +17,10 @@ from .helpers import randn
 SHAPES = [(5, 3, 8, 8), (17, 1, 4, 4), (2, 9, 3, 13), (33, 1, 1, 1), (4, 5, 40, 7), (1, 1, 8, 8), (3, 2, 37, 2), (16, 1, 2, 15)]
 # and not narrow: sides whose plans leave the frequencies in an order of their own, along rows, columns and both
 SHAPES += [(2, 2, 64, 20), (3, 1, 20, 64), (2, 1, 96, 72)]
+# tall: panels two at a time, the last by itself over a part of its neighbour
+SHAPES += [(1, 2, 288, 52)]
 # the squares with code of their own
-SHAPES += [(3, 2, 16, 16), (2, 2, 28, 28), (3, 2, 32, 32)]
+SHAPES += [(3, 2, 16, 16), (2, 2, 28, 28), (3, 2, 32, 32), (2, 2, 64, 64)]
 BOUNDS = {torch.float64: 1e-13, torch.float32: 2e-6}  # of step: gains of differences, summed over three terms
 RULES: list[Rule] = [sd.Markov(), sd.Momentum(), sd.DDIM(), sd.DDIM(eta=0.5), sd.Naive(), sd.Cold()]
 
@@ -88,3 +90,19 @@ def test_a_strided_image_gives_what_its_copy_gives(shape: tuple[int, ...]) -> No
     assert torch.equal(sd.dct(x), sd.dct(x.contiguous()))
     half = x.to(torch.float16)
     assert torch.equal(sd.idct(half), sd.idct(half.float()).half())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sixteen_bits_are_storage_only(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """What 16-bit images give is what their float32 copies give, rounded once: with and without images that are added."""
+    s, t = _levels(shape[0])
+    z, output, noise = (randn(shape, seed, torch.float32).to(dtype) for seed in (12, 13, 14))
+    z[..., 0, 0], output[..., -1, -1] = 1e-40, -2.5  # subnormal, and a number that float16 and bfloat16 have
+    blurred = sd.dct_blur(z.float(), torch.as_tensor(t.tau), torch.as_tensor(t.floor))
+    assert torch.equal(sd.dct_blur(z, torch.as_tensor(t.tau), torch.as_tensor(t.floor)), blurred.to(dtype))
+    for rule in (sd.Markov(), sd.Momentum(), sd.Cold()):
+        wide = sd.step(z.float(), output.float(), s, t, rule, noise=noise.float())
+        assert torch.equal(sd.step(z, output, s, t, rule, noise=noise), wide.to(dtype))
+    z[0, 0, 0, 0] = torch.nan
+    assert sd.dct_blur(z, 1.0)[0, 0].isnan().all()

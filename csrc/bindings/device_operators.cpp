@@ -100,12 +100,13 @@ py::object filter_sum(const Call& call, const Images& images, const Handles& ter
 }
 
 py::object transform(const Call& call, const TensorView& view, const TransformTask& task, py::handle ndim, py::handle x) {
+    if (task.axes == Axes::kColumns) throw NotPlain{"transforms over the last dimension or the last two"};
+    const bool rows_only = task.axes == Axes::kRows;
     const std::int64_t span = (task.height - 1) * task.input.stride[2] + (task.width - 1) * task.input.stride[3];
-    if (!task.rows_only && span > std::numeric_limits<std::int32_t>::max())
-        throw NotPlain{"planes of less than 2^31 positions"};
+    if (!rows_only && span > std::numeric_limits<std::int32_t>::max()) throw NotPlain{"planes of less than 2^31 positions"};
     py::object out = call.empty_like(view);
-    cuda::Transform there{task.batch, task.channels, task.height,    task.width,       task.dtype,
-                          task.input, task.inverse,  task.rows_only, Call::memory(out)};
+    cuda::Transform there{task.batch, task.channels, task.height, task.width,       task.dtype,
+                          task.input, task.inverse,  rows_only,   Call::memory(out)};
     if (view.size() != 0) Running(view.device).run(cuda::transform, there);
     return view.requires_grad ? call.attach(out, py::make_tuple(ndim, task.inverse), x) : out;
 }

@@ -43,24 +43,24 @@ std::pair<std::int64_t, std::int64_t> merged(const TensorView& view, int dimensi
 
 }  // namespace
 
-TransformTask transform_task(const TensorView& view, int ndim) {
+TransformTask transform_task(const TensorView& view, Axes axes) {
     TransformTask task{};
     const int last = view.rank - 1;
     task.dtype = view.dtype;
-    task.rows_only = ndim == 1;
+    task.axes = axes;
     task.batch = task.channels = task.height = 1;
     task.width = view.shape[last];
     task.input.data = view.data;
     task.input.stride[3] = view.stride[last];
-    check_side(task.width);
-    if (ndim == 1) {
+    if (axes != Axes::kColumns) check_side(task.width);
+    if (axes == Axes::kRows) {
         std::tie(task.height, task.input.stride[2]) = merged(view, last);
         return task;
     }
     task.height = view.shape[last - 1];
     task.input.stride[2] = view.stride[last - 1];
     check_side(task.height);
-    if (view.rank == 4) {
+    if (axes == Axes::kBoth && view.rank == 4) {
         task.batch = view.shape[0];
         task.input.stride[0] = view.stride[0];
         task.channels = view.shape[1];

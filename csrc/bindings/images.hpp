@@ -78,7 +78,7 @@ class Images {
 
 // The last dimension of a tensor, or the last two, and the others as batch and channels; NotPlain where they are not evenly
 // spaced.
-TransformTask transform_task(const TensorView& view, int ndim);
+TransformTask transform_task(const TensorView& view, Axes axes);
 
 // A gain as a map of the images that it broadcasts to.
 Image broadcast(const TensorView& gain, const TensorView& like);

@@ -20,16 +20,15 @@ class Combine {
     Combine(const CombineTask& task, const Plane<T>& plane, Arena& arena)
         : task_(task), plane_(plane), gains_(task, plane, arena) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
-        // A term whose gain is one number for every sample never needs panels, but which those are is known per sample only.
         for (int i = 0; i < kTerms; ++i) {
-            if (i > 0 && !task.term[i].data) continue;
-            panels_[i] = arena.take<V>(plane.panel_vectors());
-            lines_[i] = arena.take<V>(plane.padded_width);
+            const bool given = task.term[i].data, transformed = i == 0 || (given && follows_frequency(task, i));
+            panels_[i] = transformed ? arena.take<V>(plane.panel_vectors()) : nullptr;
+            lines_[i] = transformed ? arena.take<V>(plane.padded_width) : nullptr;
+            staged_[i] = given && needs_copy<T, Storage>(plane, task.term[i]) ? arena.take<T>(area + L) : nullptr;
         }
         noise_line_ = arena.take<V>(plane.padded_width);
         scratch_ = arena.take<V>(plane.scratch_vectors());
-        staged_ = arena.take<T>(area);
-        result_ = arena.take<T>(area);
+        result_ = std::is_same_v<T, Storage> && !plane.narrow() ? nullptr : arena.take<T>(area + L);
         noise_ = task.draw_noise ? arena.take<T>(area + kNormalSlack + L) : nullptr;
     }
 
@@ -45,9 +44,9 @@ class Combine {
     const CombineTask& task_;
     const Plane<T>& plane_;
     Gains<T> gains_;
-    V *panels_[kTerms] = {}, *lines_[kTerms] = {};
+    V *panels_[kTerms], *lines_[kTerms];
     V *scratch_, *noise_line_;
-    T *staged_, *result_, *noise_;
+    T *staged_[kTerms], *result_, *noise_;
     Prefetch prefetch_;
 
     // While this plane's rows are worked on, the next plane's images come into the cache.
@@ -64,45 +63,38 @@ class Combine {
         const Gain<T>* gain = gains_.prepare(b, c);
         const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, index = (b * task_.channels + c) * area;
         Storage* out = static_cast<Storage*>(task_.out) + index;
-        const StagedPlane<T> result = target(plane_, out, result_);
-        T* sum = const_cast<T*>(result.data);
+        const bool noisy = task_.draw_noise && gain[2].form != Form::kNone;
+        const auto draw = [&] { return normal_run(index, area, task_.seed, noise_); };
 
-        const T* noise =
-            task_.draw_noise && gain[2].form != Form::kNone ? normal_run(index, area, task_.seed, noise_) : nullptr;
-        bool written = spectral_part(gain, b, c, draws_spectral_noise(task_) ? noise : nullptr, sum, result.row_stride);
+        V* spectral = spectral_part(gain, b, c, noisy && draws_spectral_noise(task_) ? draw() : nullptr);
+        Addends<T> addends;
         for (int i = 0; i < kTerms; ++i) {
             if (gain[i].form != Form::kNumber) continue;
             if (task_.term[i].data) {
-                const StagedPlane<T> image = stage<T, Storage>(plane_, task_.term[i], b, c, staged_);
-                add(image, gain[i].number, sum, result.row_stride, written);
-            } else if (i == 2 && noise) {
-                add({noise, plane_.W}, gain[i].number, sum, result.row_stride, written);
-            } else {
-                continue;
+                addends.add(stage<T, Storage>(plane_, task_.term[i], b, c, staged_[i]), gain[i].number);
+            } else if (i == 2 && noisy) {
+                addends.add({draw(), plane_.W}, gain[i].number);
             }
-            written = true;
         }
-        if (!written)
-            for (int h = 0; h < plane_.H; ++h) std::fill_n(sum + h * result.row_stride, plane_.W, T(0));
-        emit(plane_, result, out);
+        if (spectral) {
+            write(spectral, addends, out);
+        } else {
+            write_addends(addends, out);
+        }
     }
 
-    // The terms that need transforms, to `sum`; false where there is none.
-    bool spectral_part(const Gain<T>* gain, std::int64_t b, std::int64_t c, const T* noise, T* sum, std::ptrdiff_t row_stride) {
+    // The panels with the sum of the terms that need transforms; null where there is none.
+    V* spectral_part(const Gain<T>* gain, std::int64_t b, std::int64_t c, const T* noise) {
         const Gain<T>* gains[kTerms];
         V* panels[kTerms];
         int terms = 0;
         for (int i = 0; i < kTerms; ++i) {
             if (!task_.term[i].data || gain[i].form < Form::kSeparable) continue;
-            const StagedPlane<T> image = stage<T, Storage>(plane_, task_.term[i], b, c, staged_);
-            if (only_one_separable(gain) && !gain[i].flat_row &&
-                square_filter(plane_, image, gain[i].row, gain[i].column, prefetch_, sum, row_stride, panels_[i]))
-                return true;
-            plane_.forward_columns(image.data, image.row_stride, panels_[i], scratch_);
+            forward(task_.term[i], b, c, staged_[i], panels_[i]);
             gains[terms] = &gain[i];
             panels[terms++] = panels_[i];
         }
-        if (terms == 0 && !noise) return false;
+        if (terms == 0 && !noise) return nullptr;
         if (terms == 0) {  // noise alone: beside an image of zeros
             std::fill_n(panels_[0], plane_.panel_vectors(), V{});
             gains[terms] = &gain[2];
@@ -119,12 +111,54 @@ class Combine {
             case 2: map_rows<2>(gains, panels, gain[2], noise); break;
             default: map_rows<3>(gains, panels, gain[2], noise); break;
         }
-        plane_.inverse_columns(panels[0], sum, row_stride, scratch_);
-        return true;
+        return panels[0];
     }
 
-    static bool only_one_separable(const Gain<T>* gain) {
-        return gain[0].form == Form::kSeparable && gain[1].form == Form::kNone && gain[2].form != Form::kMap;
+    // Down the columns of an image, to `panels`.
+    void forward(const Image& image, std::int64_t b, std::int64_t c, T* copy, V* panels) {
+        const auto in_square = [&](const auto* rows) {
+            return with_square(plane_, [&](auto square) { square.forward_columns(rows, panels); });
+        };
+        if (image.stride[3] == 1 && image.stride[2] == plane_.W && in_square(plane_of<Storage>(image, b, c))) return;
+        const StagedPlane<T> staged = stage<T, Storage>(plane_, image, b, c, copy);
+        if (staged.row_stride == plane_.W && in_square(staged.data)) return;
+        plane_.forward_columns(staged.data, staged.row_stride, panels, scratch_);
+    }
+
+    // The sum of the terms in the panels and of the addends.
+    void write(V* panels, const Addends<T>& addends, Storage* out) {
+        if (addends.count == 0 && with_square(plane_, [&](auto square) { square.inverse_columns(panels, out); })) return;
+        const StagedPlane<T> result = target(plane_, out, result_);
+        T* sum = const_cast<T*>(result.data);
+        switch (addends.count) {
+            case 0: plane_.inverse_columns(panels, sum, result.row_stride, scratch_); break;
+            case 1: write_sum<1>(panels, addends, sum, result.row_stride); break;
+            default: write_sum<2>(panels, addends, sum, result.row_stride); break;
+        }
+        emit(plane_, result, out);
+    }
+
+    template <int Count>
+    void write_sum(V* panels, const Addends<T>& addends, T* sum, std::ptrdiff_t row_stride) {
+        bool rows_of_width = row_stride == plane_.W;
+        for (int k = 0; k < Count; ++k) rows_of_width &= addends.image[k].row_stride == plane_.W;
+        if (rows_of_width &&
+            with_square(plane_, [&](auto square) { square.template inverse_columns<Count>(panels, addends, sum); }))
+            return;
+        plane_.template inverse_columns<Count>(panels, addends, sum, row_stride, scratch_);
+    }
+
+    void write_addends(const Addends<T>& addends, Storage* out) {
+        const StagedPlane<T> result = target(plane_, out, result_);
+        for (int h = 0; h < plane_.H; ++h) {
+            T* to = const_cast<T*>(result.data) + h * result.row_stride;
+            std::fill_n(to, plane_.W, T(0));
+            for (int k = 0; k < addends.count; ++k) {
+                const T* from = addends.image[k].data + h * addends.image[k].row_stride;
+                for (int w = 0; w < plane_.W; ++w) to[w] += addends.factor[k] * from[w];
+            }
+        }
+        emit(plane_, result, out);
     }
 
     void separable_rows(const Gain<T>& gain, V* const* panels) {
@@ -156,22 +190,13 @@ class Combine {
     template <int Terms, class MixAt>
     void rows(V* const* panels, MixAt mix_at) {
         for (int h = 0; h < plane_.padded_height; h += L) {
-            for (int i = 0; i < Terms; ++i) plane_.load_rows(panels[i], h, lines_[i]);
             prefetch_.next();
-            plane_.rows.template combine<Terms>(lines_, scratch_, mix_at(h));
+            const auto mix = mix_at(h);
+            if constexpr (Terms < kTerms)
+                if (with_square(plane_, [&](auto square) { square.template filter_rows<Terms>(panels, h, mix); })) continue;
+            for (int i = 0; i < Terms; ++i) plane_.load_rows(panels[i], h, lines_[i]);
+            plane_.rows.template combine<Terms>(lines_, scratch_, mix);
             plane_.store_rows(lines_[0], panels[0], h);
-        }
-    }
-
-    void add(const StagedPlane<T>& image, T factor, T* sum, std::ptrdiff_t row_stride, bool written) {
-        for (int h = 0; h < plane_.H; ++h) {
-            const T* from = image.data + h * image.row_stride;
-            T* to = sum + h * row_stride;
-            if (written) {
-                for (int w = 0; w < plane_.W; ++w) to[w] += factor * from[w];
-            } else {
-                for (int w = 0; w < plane_.W; ++w) to[w] = factor * from[w];
-            }
         }
     }
 };

@@ -3,6 +3,7 @@
 //   SOFTDIFF_VECTOR_BYTES     the size of its vectors
 //   SOFTDIFF_ARITHMETIC       float or double
 #include "kernels.hpp"
+#include "axis_transform.hpp"
 #include "combine.hpp"
 #include "correlation.hpp"
 #include "pack_kernels.hpp"
@@ -35,7 +36,7 @@ template <>
 void combine<Arithmetic>(const CombineTask& task) {
     with_storage<Arithmetic>(task.dtype, [&](auto storage) {
         using Storage = decltype(storage);
-        if (Pack<Arithmetic>::fits(task.height, task.width)) {
+        if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width)) {
             for_each_plane<PackCombine<Arithmetic, Storage>, Pack<Arithmetic>>(task);
         } else {
             for_each_plane<Combine<Arithmetic, Storage>, Plane<Arithmetic>>(task);
@@ -47,9 +48,11 @@ template <>
 void transform<Arithmetic>(const TransformTask& task) {
     with_storage<Arithmetic>(task.dtype, [&](auto storage) {
         using Storage = decltype(storage);
-        if (task.rows_only) {
+        if (task.axes == Axes::kRows) {
             transform_rows<Arithmetic, Storage>(task);
-        } else if (Pack<Arithmetic>::fits(task.height, task.width)) {
+        } else if (task.axes == Axes::kColumns) {
+            ColumnTransform<Arithmetic, Storage>::run(task);
+        } else if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width)) {
             for_each_plane<PackTransform<Arithmetic, Storage>, Pack<Arithmetic>>(task);
         } else {
             for_each_plane<PlaneTransform<Arithmetic, Storage>, Plane<Arithmetic>>(task);

@@ -30,33 +30,46 @@ class Line {
     const LinePlan<T>& plan;
 
     // Vectors at x, x + stride, ... to C2 of them in y, in the plan's order. x is left alone and may not overlap y.
-    void forward(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const {
+    void forward(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const { forward<1>(x, stride, y, 0, scratch); }
+
+    // The same for `Lines` neighbouring vectors at each place, in y, y + y_stride, ..: memory is read in longer runs.
+    template <int Lines>
+    void forward(const T* x, std::ptrdiff_t stride, V* y, std::ptrdiff_t y_stride, V* scratch) const {
         if (plan.radix == 1) {
-            leaf_dct2(x, stride, y, scratch);
+            for (int line = 0; line < Lines; ++line) leaf_dct2(x + line * kLanes<T>, stride, y + line * y_stride, scratch);
             return;
         }
-        split(x, stride, scratch);
-        for (int slot = 0; slot < plan.radix; ++slot) {
-            const V* in = scratch + slot * plan.leaf;
-            V* out = y + slot * plan.leaf;
-            leaf_forward(slot, in, out, scratch + plan.size);
+        split<Lines>(x, stride, scratch);
+        V* rest = scratch + static_cast<std::ptrdiff_t>(Lines) * plan.size;
+        for (int line = 0; line < Lines; ++line) {
+            V* outputs = y + line * y_stride;
+            for (int slot = 0; slot < plan.radix; ++slot)
+                leaf_forward(slot, scratch + line * plan.size + slot * plan.leaf, outputs + slot * plan.leaf, rest);
+            for (int i = 0; i < plan.butterflies; ++i) butterfly(outputs, i);
         }
-        for (int i = 0; i < plan.butterflies; ++i) butterfly(y, i);
     }
 
     // C3 of y, given in the plan's order, to x, x + stride, ...; y is overwritten where the plan has butterflies.
     void inverse(V* y, T* x, std::ptrdiff_t stride, V* scratch) const {
-        if (plan.radix == 1) {
-            leaf_dct3(y, x, stride, scratch);
-            return;
+        if (plan.radix == 1) return leaf_dct3(y, x, stride, scratch);
+        inverse<1>(y, 0, scratch, [&](int) { return Strided<T>{x, stride}; });
+    }
+
+    // C3 of y, y + y_stride, .. to the views out_at(0), out_at(1), ..
+    template <int Lines, class OutAt>
+    void inverse(V* y, std::ptrdiff_t y_stride, V* scratch, OutAt out_at) const {
+        V* rest = scratch + static_cast<std::ptrdiff_t>(Lines) * plan.size;
+        for (int line = 0; line < Lines; ++line) {
+            V *inputs = y + line * y_stride, *slots = scratch + line * plan.size;
+            if (plan.radix == 1) {
+                leaf_dct3(inputs, reinterpret_cast<T*>(slots), kLanes<T>, rest);
+                continue;
+            }
+            for (int i = plan.butterflies - 1; i >= 0; --i) butterfly(inputs, i);
+            for (int slot = 0; slot < plan.radix; ++slot)
+                leaf_inverse(slot, inputs + slot * plan.leaf, slots + slot * plan.leaf, rest);
         }
-        for (int i = plan.butterflies - 1; i >= 0; --i) butterfly(y, i);
-        for (int slot = 0; slot < plan.radix; ++slot) {
-            const V* in = y + slot * plan.leaf;
-            V* out = scratch + slot * plan.leaf;
-            leaf_inverse(slot, in, out, scratch + plan.size);
-        }
-        join(scratch, x, stride);
+        join<Lines>(scratch, out_at);
     }
 
     // line[0] <- C3 mix(C2 line[0], C2 line[1], ...) on buffers of vectors; mix(k, values) makes output k of the plan's order
@@ -68,7 +81,7 @@ class Line {
         V* slots[Terms];
         for (int i = 0; i < Terms; ++i) {
             slots[i] = plan.radix == 1 ? line[i] : scratch + static_cast<std::int64_t>(i) * plan.size;
-            if (plan.radix > 1) split(reinterpret_cast<const T*>(line[i]), kLanes<T>, slots[i]);
+            if (plan.radix > 1) split<1>(reinterpret_cast<const T*>(line[i]), kLanes<T>, slots[i]);
         }
         V* buffers = scratch + static_cast<std::int64_t>(Terms) * plan.size;
         V* leaf_scratch = buffers + 2 * Terms * n;
@@ -91,7 +104,7 @@ class Line {
             leaf_inverse(pair.first, a[0], slots[0] + pair.first * n, leaf_scratch);
             if (pair.second >= 0) leaf_inverse(pair.second, b[0], slots[0] + pair.second * n, leaf_scratch);
         }
-        if (plan.radix > 1) join(slots[0], reinterpret_cast<T*>(line[0]), kLanes<T>);
+        if (plan.radix > 1) join<1>(slots[0], [&](int) { return Values<V>{line[0]}; });
     }
 
   private:
@@ -163,49 +176,57 @@ class Line {
         a = sum;
     }
 
-    template <int R>
+    template <int R, int Lines>
     void split_by(const T* x, std::ptrdiff_t stride, V* slots) const {
         constexpr int kFactors = rotation_count(false, R) * kFactorsPerRotation;
         for (int i = 0; i < plan.leaf; ++i) {
-            V v[R];
-            SOFTDIFF_UNROLL
-            for (int j = 0; j < R; ++j) v[j] = load(x + fold_position(j, i, plan.leaf) * stride);
-            Radix<false, R>::split(v, plan.factors + i * kFactors);
-            SOFTDIFF_UNROLL
-            for (int j = 0; j < R; ++j) slots[j * plan.leaf + i] = v[j];
+            for (int line = 0; line < Lines; ++line) {
+                V v[R];
+                SOFTDIFF_UNROLL
+                for (int j = 0; j < R; ++j) v[j] = load(x + fold_position(j, i, plan.leaf) * stride + line * kLanes<T>);
+                Radix<false, R>::split(v, plan.factors + i * kFactors);
+                SOFTDIFF_UNROLL
+                for (int j = 0; j < R; ++j) slots[line * plan.size + j * plan.leaf + i] = v[j];
+            }
         }
     }
 
-    template <int R>
-    void join_by(const V* slots, T* x, std::ptrdiff_t stride) const {
+    template <int R, int Lines, class OutAt>
+    void join_by(const V* slots, OutAt out_at) const {
         constexpr int kFactors = rotation_count(false, R) * kFactorsPerRotation;
         for (int i = 0; i < plan.leaf; ++i) {
-            V v[R];
-            SOFTDIFF_UNROLL
-            for (int j = 0; j < R; ++j) v[j] = slots[j * plan.leaf + i];
-            Radix<false, R>::join(v, plan.factors + i * kFactors);
-            SOFTDIFF_UNROLL
-            for (int j = 0; j < R; ++j) store(x + fold_position(j, i, plan.leaf) * stride, v[j]);
+            for (int line = 0; line < Lines; ++line) {
+                V v[R];
+                SOFTDIFF_UNROLL
+                for (int j = 0; j < R; ++j) v[j] = slots[line * plan.size + j * plan.leaf + i];
+                if constexpr (R > 1) Radix<false, R>::join(v, plan.factors + i * kFactors);
+                const auto out = out_at(line);
+                SOFTDIFF_UNROLL
+                for (int j = 0; j < R; ++j) out.put(fold_position(j, i, plan.leaf), v[j]);
+            }
         }
     }
 
+    template <int Lines>
     void split(const T* x, std::ptrdiff_t stride, V* slots) const {
         switch (plan.radix) {
-            case 2: return split_by<2>(x, stride, slots);
-            case 4: return split_by<4>(x, stride, slots);
-            case 8: return split_by<8>(x, stride, slots);
-            case 16: return split_by<16>(x, stride, slots);
-            default: return split_by<kMaxRadix>(x, stride, slots);
+            case 2: return split_by<2, Lines>(x, stride, slots);
+            case 4: return split_by<4, Lines>(x, stride, slots);
+            case 8: return split_by<8, Lines>(x, stride, slots);
+            case 16: return split_by<16, Lines>(x, stride, slots);
+            default: return split_by<kMaxRadix, Lines>(x, stride, slots);
         }
     }
 
-    void join(const V* slots, T* x, std::ptrdiff_t stride) const {
+    template <int Lines, class OutAt>
+    void join(const V* slots, OutAt out_at) const {
         switch (plan.radix) {
-            case 2: return join_by<2>(slots, x, stride);
-            case 4: return join_by<4>(slots, x, stride);
-            case 8: return join_by<8>(slots, x, stride);
-            case 16: return join_by<16>(slots, x, stride);
-            default: return join_by<kMaxRadix>(slots, x, stride);
+            case 1: return join_by<1, Lines>(slots, out_at);
+            case 2: return join_by<2, Lines>(slots, out_at);
+            case 4: return join_by<4, Lines>(slots, out_at);
+            case 8: return join_by<8, Lines>(slots, out_at);
+            case 16: return join_by<16, Lines>(slots, out_at);
+            default: return join_by<kMaxRadix, Lines>(slots, out_at);
         }
     }
 

@@ -91,33 +91,41 @@ SOFTDIFF_INLINE Vec<std::uint64_t> even_lanes(std::integer_sequence<int, I...>) 
 
 }  // namespace detail
 
-// The Philox words of kLanes<float> counters from `counter` on, all within one block of kNormalLanes.
+// The Philox words of kLanes<float> counters, all within one block of kNormalLanes.
 struct PhiloxVectors {
     Vec<std::uint32_t> word[4];
 };
 
-SOFTDIFF_INLINE PhiloxVectors philox_vectors(std::uint64_t counter, const PhiloxKeys& keys) {
+// Groups of counters that are worked on at once: a round is a chain of a multiplication, a shift and an exclusive or, and with
+// one group the processor waits for it. 1, 2, 4, 6 groups of AVX-512 took 0.19, 0.16, 0.13, 0.17 ns a number; AVX2 gains
+// with 2.
+constexpr int kPhiloxGroups = kVectorBytes / 16;
+
+// Group g: the counters from counter + g kLanes<float> on.
+SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& keys, PhiloxVectors* out) {
     using U = Vec<std::uint64_t>;
     constexpr int L = kLanes<std::uint64_t>;
-    PhiloxState<U> half[2];  // even counters, odd counters
+    PhiloxState<U> half[2 * kPhiloxGroups];  // of each group: even counters, odd counters
     // Two rounds made short. The first multiplies 0, and counters in a row, whose products are sums (a block's lower halves do
     // not overflow). The second multiplies what is left of the upper half, the same number in all lanes, and a vector.
-    const std::uint64_t high = (counter >> 32) ^ keys.key0[0];
-    const std::uint64_t second = static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) * kPhiloxMultiplier0;
-    for (int odd = 0; odd < 2; ++odd) {
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < 2 * kPhiloxGroups; ++i) {
+        const std::uint64_t first = counter + static_cast<std::uint64_t>(i / 2 * kLanes<float>), odd = i % 2;
+        const std::uint64_t high = (first >> 32) ^ keys.key0[0];
+        const std::uint64_t second = static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) * kPhiloxMultiplier0;
         const U a = detail::even_lanes(std::make_integer_sequence<int, L>{}) * kPhiloxMultiplier0 +
-                    (static_cast<std::uint64_t>(static_cast<std::uint32_t>(counter)) + odd) * kPhiloxMultiplier0;
+                    (static_cast<std::uint64_t>(static_cast<std::uint32_t>(first)) + odd) * kPhiloxMultiplier0;
         const U b = detail::multiply_words((a >> 32) ^ keys.key1[0], kPhiloxMultiplier1);
-        half[odd] = {{(b >> 32) ^ keys.key0[1], b, a ^ ((second >> 32) ^ keys.key1[1]), U{} + second}};
+        half[i] = {{(b >> 32) ^ keys.key0[1], b, a ^ ((second >> 32) ^ keys.key1[1]), U{} + second}};
     }
     SOFTDIFF_UNROLL
     for (int round = 2; round < kPhiloxRounds; ++round)
         for (auto& state : half) state = philox_round(state, keys.key0[round], keys.key1[round], detail::multiply_words);
-    PhiloxVectors out;
     SOFTDIFF_UNROLL
-    for (int k = 0; k < 4; ++k)
-        out.word[k] = detail::interleave_words(half[0].word[k], half[1].word[k], std::make_integer_sequence<int, 2 * L>{});
-    return out;
+    for (int g = 0; g < kPhiloxGroups; ++g)
+        for (int k = 0; k < 4; ++k)
+            out[g].word[k] = detail::interleave_words(half[2 * g].word[k], half[2 * g + 1].word[k],
+                                                      std::make_integer_sequence<int, 2 * L>{});
 }
 
 namespace detail {
@@ -130,12 +138,16 @@ constexpr int kNormalBatch = 16;
 template <class T>
 inline void normal_batch(std::int64_t block, std::int64_t count, const PhiloxKeys& keys, T* out) {
     constexpr int kGroup = kLanes<std::uint32_t>, L = kLanes<T>;
-    alignas(kVectorBytes) std::uint32_t words[kNormalBatch * kNormalBlock];  // laid out like the numbers
-    for (std::int64_t b = 0; b < count; ++b) {
-        for (int lane = 0; lane < kNormalLanes; lane += kGroup) {
-            const PhiloxVectors group = philox_vectors(static_cast<std::uint64_t>(block + b) * kNormalLanes + lane, keys);
+    alignas(kVectorBytes) std::uint32_t words[(kNormalBatch + kPhiloxGroups - 1) * kNormalBlock];  // laid out like the numbers
+    // Groups in a row, which may reach beyond the last block.
+    for (std::int64_t counter = 0; counter < count * kNormalLanes; counter += kPhiloxGroups * kGroup) {
+        PhiloxVectors groups[kPhiloxGroups];
+        philox_vectors(static_cast<std::uint64_t>(block * kNormalLanes + counter), keys, groups);
+        SOFTDIFF_UNROLL
+        for (int g = 0; g < kPhiloxGroups; ++g) {
+            const std::int64_t at = counter + g * kGroup, b = at / kNormalLanes, lane = at % kNormalLanes;
             SOFTDIFF_UNROLL
-            for (int k = 0; k < 4; ++k) store(words + b * kNormalBlock + k * kNormalLanes + lane, group.word[k]);
+            for (int k = 0; k < 4; ++k) store(words + b * kNormalBlock + k * kNormalLanes + lane, groups[g].word[k]);
         }
     }
     for (std::int64_t pair = 0; pair < count * kNormalBlock; pair += 2 * kNormalLanes) {

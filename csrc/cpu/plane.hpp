@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "addends.hpp"
 #include "line.hpp"
 #include "task.hpp"
 
@@ -27,6 +28,13 @@ SOFTDIFF_INLINE void transpose_block(const Vec<T>* from, Vec<T>* to) {
     for (int i = 0; i < kLanes<T>; ++i) to[i] = block[i];
 }
 
+// Vectors from one panel of a plane of `height` rows to the next: whole blocks of rows, and a few vectors more than a large
+// power of two, so that panels do not compete for the same cache sets.
+constexpr int panel_stride(int height, int lanes) {
+    const int padded = (height + lanes - 1) / lanes * lanes;
+    return padded >= 64 ? padded + lanes : padded;
+}
+
 template <class T>
 class Plane {
   public:
@@ -39,8 +47,7 @@ class Plane {
           padded_width(std::max(W, L)),
           padded_height((H + L - 1) / L * L),
           panels((W + L - 1) / L),
-          // A few vectors more than a large power of two, so that panels do not compete for the same cache sets.
-          panel_stride(padded_height >= 64 ? padded_height + L : padded_height),
+          panel_stride(softdiff::panel_stride(H, L)),
           columns(height),
           rows(width) {}
 
@@ -56,14 +63,39 @@ class Plane {
     std::int64_t panel_vectors() const { return static_cast<std::int64_t>(panels) * panel_stride; }
     std::int64_t scratch_vectors() const { return std::max(line_scratch(columns.plan), line_scratch(rows.plan)); }
 
+    // Panels of tall planes two at a time, but for the last where it overlaps its neighbour: each step down a column goes to
+    // another page of memory, and twice as much is read or written there. Lower planes lose more by the larger buffer.
+    template <class Body>
+    void for_panels(Body body) const {
+        int j = 0;
+        if (H >= 256 && columns.plan.radix > 1)
+            for (; offset(j) + 2 * L <= W; j += 2) body(std::integral_constant<int, 2>{}, j);
+        for (; j < panels; ++j) body(std::integral_constant<int, 1>{}, j);
+    }
+
     void forward_columns(const T* x, std::ptrdiff_t row_stride, V* panel, V* scratch) const {
-        for (int j = 0; j < panels; ++j)
-            columns.forward(x + offset(j), row_stride, panel + static_cast<std::ptrdiff_t>(j) * panel_stride, scratch);
+        for_panels([&](auto count, int j) {
+            columns.template forward<count>(x + offset(j), row_stride, panel + static_cast<std::ptrdiff_t>(j) * panel_stride,
+                                            panel_stride, scratch);
+        });
     }
 
     void inverse_columns(V* panel, T* out, std::ptrdiff_t row_stride, V* scratch) const {
-        for (int j = 0; j < panels; ++j)
-            columns.inverse(panel + static_cast<std::ptrdiff_t>(j) * panel_stride, out + offset(j), row_stride, scratch);
+        for_panels([&](auto count, int j) {
+            V* from = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
+            if (columns.plan.radix == 1) return columns.inverse(from, out + offset(j), row_stride, scratch);
+            columns.template inverse<count>(from, panel_stride, scratch,
+                                            [&](int line) { return Strided<T>{out + offset(j) + line * L, row_stride}; });
+        });
+    }
+    // The same, with other images added on the way.
+    template <int Count>
+    void inverse_columns(V* panel, const Addends<T>& addends, T* out, std::ptrdiff_t row_stride, V* scratch) const {
+        for_panels([&](auto lines, int j) {
+            columns.template inverse<lines>(
+                panel + static_cast<std::ptrdiff_t>(j) * panel_stride, panel_stride, scratch,
+                [&](int line) { return sum_out<T, Count>(addends, out, row_stride, offset(j) + line * L); });
+        });
     }
 
     // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
@@ -107,11 +139,11 @@ inline const Storage* plane_of(const Image& image, std::int64_t b, std::int64_t 
     return static_cast<const Storage*>(image.data) + b * image.stride[0] + c * image.stride[1];
 }
 
-template <class T>
-struct StagedPlane {
-    const T* data;
-    std::ptrdiff_t row_stride;
-};
+// Whether `stage` copies.
+template <class T, class Storage>
+inline bool needs_copy(const Plane<T>& plane, const Image& image) {
+    return !std::is_same_v<T, Storage> || image.stride[3] != 1 || plane.narrow();
+}
 
 // A plane as rows of T: the user's own memory where it has that form, else a converted copy in `copy` [H, padded_width].
 template <class T, class Storage>
@@ -119,7 +151,7 @@ inline StagedPlane<T> stage(const Plane<T>& plane, const Image& image, std::int6
     const auto* from = plane_of<Storage>(image, b, c);
     const std::int64_t row = image.stride[2], column = image.stride[3];
     if constexpr (std::is_same_v<T, Storage>) {
-        if (column == 1 && !plane.narrow()) return {from, row};
+        if (!needs_copy<T, Storage>(plane, image)) return {from, row};
     }
     for (int h = 0; h < plane.H; ++h) {
         T* to = copy + static_cast<std::ptrdiff_t>(h) * plane.padded_width;

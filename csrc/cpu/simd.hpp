@@ -142,6 +142,9 @@ struct BFloat16 {
     std::uint16_t bits;
 };
 
+template <int Lanes>
+using Words16 [[gnu::vector_size(2 * Lanes)]] = std::uint16_t;
+
 SOFTDIFF_INLINE float to_float(BFloat16 value) {
     const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
     float out;
@@ -199,40 +202,78 @@ SOFTDIFF_INLINE Storage to_storage(T value) {
     }
 }
 
-// Contiguous runs, converted a vector at a time where the instruction set can.
+namespace detail {
+
+// Every second word from the second on, and words between zeros: bfloat16 is the upper half of a float32.
+template <int... I>
+SOFTDIFF_INLINE Words16<sizeof...(I)> odd_words(Words16<2 * sizeof...(I)> words, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(words, words, (2 * I + 1)...);
+}
+
+template <int... I>
+SOFTDIFF_INLINE Words16<sizeof...(I)> to_odd_words(Words16<sizeof...(I) / 2> words, std::integer_sequence<int, I...>) {
+    constexpr int kZero = sizeof...(I) / 2;
+    return __builtin_shufflevector(words, Words16<kZero>{}, (I % 2 == 0 ? kZero : I / 2)...);
+}
+
+}  // namespace detail
+
+// A vector of T from neighbouring values in storage, and back.
+template <class T, class Storage>
+SOFTDIFF_INLINE Vec<T> load_as(const Storage* from) {
+    constexpr int L = kLanes<T>;
+    if constexpr (std::is_same_v<T, Storage>) {
+        return load(from);
+    } else if constexpr (std::is_same_v<Storage, BFloat16>) {
+        Words16<L> bits;
+        std::memcpy(&bits, from, sizeof bits);
+        return reinterpret_cast<Vec<float>>(detail::to_odd_words(bits, std::make_integer_sequence<int, 2 * L>{}));
+    } else {
+#if defined(__AVX512F__)
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#elif defined(__F16C__)
+        return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
+        Vec<float> out;
+        for (int i = 0; i < L; ++i) out[i] = to_float(from[i]);
+        return out;
+#endif
+    }
+}
+
+template <class Storage, class V>
+SOFTDIFF_INLINE void store_as(Storage* to, V value) {
+    if constexpr (std::is_arithmetic_v<Storage>) {
+        store(to, value);
+    } else if constexpr (std::is_same_v<Storage, BFloat16>) {  // as to_bfloat16
+        const auto bits = reinterpret_cast<Vec<std::uint32_t>>(value);
+        const auto rounded = bits + (((bits >> 16) & 1U) + 0x7FFFU);
+        const auto whole = reinterpret_cast<Words16<2 * kLanes<float>>>(value == value ? rounded : bits * 0 + 0x7FC00000U);
+        const auto halves = detail::odd_words(whole, std::make_integer_sequence<int, kLanes<float>>{});
+        std::memcpy(to, &halves, sizeof halves);
+    } else {
+#if defined(__AVX512F__)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+#else
+        for (int i = 0; i < kLanes<float>; ++i) to[i] = to_half(value[i]);
+#endif
+    }
+}
+
+// Contiguous runs, a vector at a time.
 template <class T, class Storage>
 inline void convert_run(const Storage* from, T* to, std::int64_t count) {
     std::int64_t i = 0;
-#if defined(__AVX512F__)
-    if constexpr (std::is_same_v<Storage, Half>) {
-        for (; i + 16 <= count; i += 16)
-            _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
-    }
-#elif defined(__F16C__)
-    if constexpr (std::is_same_v<Storage, Half>) {
-        for (; i + 8 <= count; i += 8)
-            _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
-    }
-#endif
+    for (; i + kLanes<T> <= count; i += kLanes<T>) store(to + i, load_as<T>(from + i));
     for (; i < count; ++i) to[i] = from_storage<T>(from[i]);
 }
 
 template <class T, class Storage>
 inline void convert_run_back(const T* from, Storage* to, std::int64_t count) {
     std::int64_t i = 0;
-#if defined(__AVX512F__)
-    if constexpr (std::is_same_v<Storage, Half>) {
-        for (; i + 16 <= count; i += 16)
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
-                                _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
-    }
-#elif defined(__F16C__)
-    if constexpr (std::is_same_v<Storage, Half>) {
-        for (; i + 8 <= count; i += 8)
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
-                             _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
-    }
-#endif
+    for (; i + kLanes<T> <= count; i += kLanes<T>) store_as(to + i, load(from + i));
     for (; i < count; ++i) to[i] = to_storage<Storage>(from[i]);
 }
 

@@ -1,10 +1,10 @@
-// The commonest small squares, filtered by a separable gain with every address a literal in the code: the steps of plane.hpp,
-// but transposes and transforms of a block of rows become one straight run of instructions without a buffer between them.
+// The commonest small squares with every address a literal in the code (static_line.hpp): the stages of plane.hpp on the same
+// panels, but the turns and transforms of a block of rows are one straight run of instructions without a buffer between them,
+// and 16-bit images are read and written as they are.
 #pragma once
 
-#include "mix.hpp"
 #include "plane.hpp"
-#include "prefetch.hpp"
+#include "static_line.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -12,63 +12,65 @@ inline namespace SOFTDIFF_ISA {
 template <class T, int N>
 struct Square {
     using V = Vec<T>;
-    using Code = Codelet<V, T, N>;
+    using Line = std::conditional_t<has_codelet(N), WholeLine<T, N>, HalvedLine<T, N>>;
     static constexpr int L = kLanes<T>;
     static constexpr int kPanels = (N + L - 1) / L;
-    static constexpr int kRows = kPanels * L;  // of a panel: whole blocks
+    static constexpr int kStride = panel_stride(N, L);
 
-    struct Columns {  // kLanes columns of an image with rows of N
-        const T* data;
-        SOFTDIFF_INLINE V operator[](int i) const { return load(data + i * N); }
-    };
-    struct ColumnsOut {
-        T* data;
-        SOFTDIFF_INLINE void put(int i, V value) const { store(data + i * N, value); }
-    };
+    static constexpr int offset(int panel) { return panel * L < N - L ? panel * L : N - L; }
 
-    static void filter(const T* x, const T* row, const T* column, Prefetch& prefetch, T* out, V* panels) {
-        forward_columns(x, panels);
-        for (int h = 0; h < kRows; h += L) {
-            prefetch.next();
-            filter_rows(panels + h, load(row + h), column);
+    template <class Storage>
+    [[gnu::noinline]] static void forward_columns(const Storage* __restrict x, V* __restrict panels) {
+        for (int j = 0; j < kPanels; ++j) Line::forward(Columns<const Storage>{x + offset(j)}, panels + j * kStride);
+    }
+
+    template <class Storage>
+    [[gnu::noinline]] static void inverse_columns(const V* __restrict panels, Storage* __restrict out) {
+        for (int j = 0; j < kPanels; ++j) Line::inverse(panels + j * kStride, Columns<Storage>{out + offset(j)});
+    }
+
+    // The rows of the addends are N apart, as those of the result are.
+    template <int Count>
+    [[gnu::noinline]] static void inverse_columns(const V* panels, const Addends<T>& addends, T* out) {
+        for (int j = 0; j < kPanels; ++j) {
+            auto view = sum_out<T, Count>(addends, out, N, offset(j));
+            for (auto& image : view.image) image.row_stride = N;
+            Line::inverse(panels + j * kStride, view);
         }
-        inverse_columns(panels, out);
+    }
+
+    // Rows h .. h + kLanes - 1 of all panels through the transform, mix and the inverse, to panels[0].
+    template <int Terms, class Mix>
+    [[gnu::noinline]] static void filter_rows(V* const* panels, int h, Mix mix) {
+        V line[Terms][N];
+        for (int i = 0; i < Terms; ++i) {
+            SOFTDIFF_UNROLL
+            for (int j = 0; j < kPanels; ++j) transpose_block<T>(panels[i] + j * kStride + h, line[i] + offset(j));
+        }
+        Line::template filter<Terms>(line, mix);
+        SOFTDIFF_UNROLL
+        for (int j = 0; j < kPanels; ++j) transpose_block<T>(line[0] + offset(j), panels[0] + j * kStride + h);
     }
 
   private:
-    static constexpr int offset(int panel) { return panel * L < N - L ? panel * L : N - L; }
-
-    [[gnu::noinline]] static void forward_columns(const T* __restrict x, V* __restrict panels) {
-        for (int j = 0; j < kPanels; ++j) Code::dct2(Columns{x + offset(j)}, Values<V>{panels + j * kRows});
-    }
-
-    [[gnu::noinline]] static void inverse_columns(const V* __restrict panels, T* __restrict out) {
-        for (int j = 0; j < kPanels; ++j) Code::dct3(Values<const V>{panels + j * kRows}, ColumnsOut{out + offset(j)});
-    }
-
-    [[gnu::noinline]] static void filter_rows(V* panels, V row, const T* column) {
-        V line[N], weighted[N];
-        SOFTDIFF_UNROLL
-        for (int j = 0; j < kPanels; ++j) transpose_block<T>(panels + j * kRows, line + offset(j));
-        Code::dct2(Values<V>{line}, Weighted<T>{weighted, row, column});
-        // Keeps the compiler from mixing the two transforms: more live values than registers.
-        asm volatile("" : : : "memory");
-        Code::dct3(Values<V>{weighted}, Values<V>{line});
-        SOFTDIFF_UNROLL
-        for (int j = 0; j < kPanels; ++j) transpose_block<T>(line + offset(j), panels + j * kRows);
-    }
+    template <class Storage>
+    struct Columns {  // kLanes columns of an image with rows of N
+        Storage* data;
+        SOFTDIFF_INLINE V operator[](int i) const { return load_as<T>(data + i * N); }
+        SOFTDIFF_INLINE void put(int i, V value) const { store_as(data + i * N, value); }
+    };
 };
 
-// False, and nothing done, where there is no such square.
-template <class T>
-inline bool square_filter(const Plane<T>& plane, const StagedPlane<T>& image, const T* row, const T* column, Prefetch& prefetch,
-                          T* out, std::ptrdiff_t out_stride, Vec<T>* panels) {
-    if (plane.H != plane.W || image.row_stride != plane.W || out_stride != plane.W) return false;
+// body(Square<T, N>{}) where there is one for the plane; false, and nothing done, where there is none.
+template <class T, class Body>
+inline bool with_square(const Plane<T>& plane, Body body) {
     if constexpr (sizeof(T) == sizeof(float)) {
+        if (plane.H != plane.W) return false;
         switch (plane.W) {
-            case 16: Square<T, 16>::filter(image.data, row, column, prefetch, out, panels); return true;
-            case 28: Square<T, 28>::filter(image.data, row, column, prefetch, out, panels); return true;
-            case 32: Square<T, 32>::filter(image.data, row, column, prefetch, out, panels); return true;
+            case 16: body(Square<T, 16>{}); return true;
+            case 28: body(Square<T, 28>{}); return true;
+            case 32: body(Square<T, 32>{}); return true;
+            case 64: body(Square<T, 64>{}); return true;
             default: break;
         }
     }

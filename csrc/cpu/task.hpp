@@ -54,13 +54,16 @@ struct CombineTask {
     int threads;
 };
 
-// Orthonormal DCT-II (or its inverse) of the last two dimensions, or of the last one.
+// What of the last two dimensions is transformed.
+enum class Axes : int { kBoth = 0, kRows = 1, kColumns = 2 };
+
+// Orthonormal DCT-II (or its inverse).
 struct TransformTask {
     std::int64_t batch, channels, height, width;
     Dtype dtype;
     Image input;
     bool inverse;
-    bool rows_only;
+    Axes axes;
     void* out;
     int threads;
 };

@@ -65,62 +65,6 @@ class PlaneTransform {
     }
 };
 
-// The same over the last dimension only: `height` independent rows, kLanes at a time.
-template <class T, class Storage>
-void transform_rows(const TransformTask& task) {
-    using V = Vec<T>;
-    constexpr int L = kLanes<T>;
-    const Line<T> line(task.width);
-    const int width = static_cast<int>(task.width), padded = std::max(width, L), panels = (width + L - 1) / L;
-    const auto offset = [&](int panel) { return width <= L ? 0 : std::min(panel * L, width - L); };
-    const std::int64_t blocks = (task.height + L - 1) / L;
-    const auto take = [&](Arena& arena, V*& x, V*& y, V*& scratch, T*& rows) {
-        x = arena.take<V>(padded);
-        y = arena.take<V>(padded);
-        scratch = arena.take<V>(line_scratch(line.plan));
-        rows = arena.take<T>(static_cast<std::int64_t>(L) * padded);
-    };
-    V *x, *y, *scratch;
-    T* rows;
-    Arena needed(nullptr);
-    take(needed, x, y, scratch, rows);
-    const auto body = [&](Arena& arena, std::int64_t first, std::int64_t last) {
-        V *values, *other, *work;
-        T* staged;
-        take(arena, values, other, work, staged);
-        for (std::int64_t block = first; block < last; ++block) {
-            const int lanes = static_cast<int>(std::min<std::int64_t>(L, task.height - block * L));
-            const Storage* from = static_cast<const Storage*>(task.input.data) + block * L * task.input.stride[2];
-            Storage* out = static_cast<Storage*>(task.out) + block * L * task.width;
-            for (int lane = 0; lane < lanes; ++lane)
-                for (int w = 0; w < width; ++w)
-                    staged[lane * padded + w] = from_storage<T>(from[lane * task.input.stride[2] + w * task.input.stride[3]]);
-            V square[L];
-            for (int j = 0; j < panels; ++j) {
-                for (int lane = 0; lane < L; ++lane)
-                    square[lane] = load(staged + std::min(lane, lanes - 1) * padded + offset(j));
-                transpose<T>(square);
-                for (int i = 0; i < L; ++i) values[offset(j) + i] = square[i];
-            }
-            const auto& plan = line.plan;
-            if (task.inverse) {
-                for (int w = 0; w < width; ++w) other[w] = values[plan.frequency[w]] * plan.root_weight[w];
-                line.inverse(other, reinterpret_cast<T*>(values), L, work);
-            } else {
-                line.forward(reinterpret_cast<const T*>(values), L, other, work);
-                for (int w = 0; w < width; ++w) values[plan.frequency[w]] = other[w] * plan.root_weight[w];
-            }
-            for (int j = 0; j < panels; ++j) {
-                for (int i = 0; i < L; ++i) square[i] = values[offset(j) + i];
-                transpose<T>(square);
-                for (int lane = 0; lane < lanes; ++lane) store(staged + lane * padded + offset(j), square[lane]);
-            }
-            for (int lane = 0; lane < lanes; ++lane) convert_run_back(staged + lane * padded, out + lane * task.width, width);
-        }
-    };
-    for_each_range(blocks, task.height * task.width, task.threads, needed.used(), body);
-}
-
 // out[b] = sum over c, f of (alpha u)^2, u = V^T (a - b). Parallel over samples only: the order of additions never changes.
 template <class T, class Storage>
 class Energy {

@@ -76,6 +76,14 @@ def transform(x: Tensor, ndim: int, inverse: bool) -> Tensor:
     return _computed(_C.transform(None, merged, ndim, inverse)).view(x.shape)
 
 
+def transform_depth(x: Tensor, inverse: bool) -> Tensor:
+    """DCT-II or inverse over the third to last dimension of a tensor that is not empty."""
+    if not on_host(x):  # its kernels have no pass over the depth alone
+        return transform(x.movedim(-3, -1), 1, inverse).movedim(-1, -3).contiguous()
+    lines = x.reshape(-1, x.shape[-3], x.shape[-2] * x.shape[-1])
+    return _computed(_C.transform(None, lines, -2, inverse)).view(x.shape)
+
+
 def filter_sum(images: list[Tensor | None], gains: list[Tensor | None]) -> Tensor:
     """V sum_i (gain_i . V^T image_i); gains in the accumulation dtype, broadcast to the images."""
     terms = [_plain(x) for pair in zip(images, gains, strict=True) for x in pair]

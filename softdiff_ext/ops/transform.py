@@ -94,10 +94,9 @@ def _forward(x: Tensor, ndim: int, inverse: bool) -> Tensor:
         return reference.idct(x, ndim) if inverse else reference.dct(x, ndim)
     if ndim < 3:
         return native.transform(x, ndim, inverse)
-    # The planes, then the depth axis as lines. 16-bit types keep float32 in between: one rounding, not two.
+    # The planes, then the depth. 16-bit types keep float32 in between: one rounding, not two.
     planes = native.transform(x.to(reference.accumulation_dtype(x.dtype)), 2, inverse)
-    depth = native.transform(planes.movedim(-3, -1).contiguous(), 1, inverse)
-    return depth.movedim(-1, -3).to(x.dtype).contiguous()
+    return planes.to(x.dtype) if x.numel() == 0 else native.transform_depth(planes, inverse).to(x.dtype)
 
 
 def _setup(ctx: Any, inputs: Any, output: Tensor) -> None:
