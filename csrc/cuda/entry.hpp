@@ -52,8 +52,7 @@ void run_combine(const cuda::Combine& task, Launcher& launcher) {
             constexpr int kSide = decltype(side)::value;
             taken = true;
             if (SquareLevel<kSide, Storage>::takes(params)) return launch<SquareLevel<kSide, Storage>>(launcher, params);
-            if (SquareCombine<kSide, Storage>::takes(params))
-                return launch<SquareCombine<kSide, Storage>>(launcher, params);
+            if (SquareCombine<kSide, Storage>::takes(params)) return launch<SquareCombine<kSide, Storage>>(launcher, params);
             taken = false;
         });
     }
@@ -63,8 +62,7 @@ void run_combine(const cuda::Combine& task, Launcher& launcher) {
 template <class Storage, class Launcher>
 void run_transform(const cuda::Transform& task, Launcher& launcher) {
     if (task.batch * task.channels * task.height * task.width == 0) return;
-    if (task.rows_only || !has_square(task.height, task.width, task.dtype))
-        return generic_transform<Storage>(task, launcher);
+    if (task.rows_only || !has_square(task.height, task.width, task.dtype)) return generic_transform<Storage>(task, launcher);
     with_square<Storage>(task.height, [&](auto side) {
         launch<SquareTransform<decltype(side)::value, Storage>>(launcher, {task, task.batch * task.channels, 0});
     });

@@ -44,7 +44,7 @@ def image_sheet(images: Tensor, columns: int | None = None, gap: int = 2) -> Ten
 
 
 def rgb_bytes(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1], clipped, as uint8 [N, 3, H, W]; C is 1 (grey), 3, or 4 (colour, opacity; laid on white)."""
+    """Images [N, C, H, W] in [-1, 1], clipped, as uint8 [N, 3, H, W]; C is 1 (grey), 3, or 4 (with opacity; laid on white)."""
     unit = (images.detach().float().cpu().clamp(-1, 1) + 1) / 2
     if unit.shape[1] == 4:
         colour, opacity = unit[:, :3], unit[:, 3:]
