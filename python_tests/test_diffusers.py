@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -103,7 +104,7 @@ def test_timesteps_fall_from_the_noisiest_trained_time(family: str) -> None:
     scheduler = build(family)
     assert scheduler.timesteps.tolist() == list(range(len(scheduler) - 1, -1, -1))
     assert scheduler.num_inference_steps is None
-    for steps in (1, 2, 5, 12):
+    for steps in (1, 2, np.int64(5), 12):
         scheduler.set_timesteps(steps, device="cpu")
         assert scheduler.timesteps.dtype == torch.int64
         assert len(scheduler.timesteps) == scheduler.num_inference_steps == steps

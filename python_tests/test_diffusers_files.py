@@ -195,6 +195,8 @@ def test_bad_timesteps_are_refused() -> None:
             scheduler.set_timesteps(**arguments)
     with pytest.raises(TypeError, match="num_inference_steps: must be an int, got float"):
         scheduler.set_timesteps(5.0)
+    with pytest.raises(TypeError, match="num_inference_steps: must be an int, got bool"):
+        scheduler.set_timesteps(True)
     assert scheduler.num_inference_steps is None
     soft = unfitted("soft")
     soft.set_timesteps(3)
@@ -210,6 +212,7 @@ def test_bad_steps_are_refused() -> None:
     for arguments, message in (
         ((z, 60, z), "timesteps: must be from 0 to 59, got 60"),
         ((z, -1, z), "timesteps: must be from 0 to 59, got -1"),
+        ((z, 20.5, z), 'timestep: must be a whole number with timestep_type="discrete", got 20.5'),
         ((z, torch.tensor([5, 3, 1]), z), r"timestep: must be one number, got shape \[3\]"),
         ((z[:2], 59, z), r"output must have the shape of its input \[3, 2, 8, 6\], got \[2, 2, 8, 6\]"),
         ((z, 59, z, [generator(), generator()]), "must be one, or one for each of 3 images, got 2"),
@@ -228,6 +231,8 @@ def test_bad_corruptions_are_refused() -> None:
         scheduler.add_noise(z, z, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="noise must have the shape of"):
         scheduler.add_noise(z, z[:2], torch.tensor(0))
+    with pytest.raises(TypeError, match=r'must be integers with timestep_type="discrete", got torch\.float32'):
+        scheduler.add_noise(z, z, torch.rand(3))  # times in [0, 1], as some scripts draw them, would leave the images clean
     smooth = build("soft", timestep_type="continuous")
     with pytest.raises(TypeError, match="timesteps: must be floats, 1000 t"):
         smooth.add_noise(z, z, torch.tensor([5, 6, 7]))

@@ -38,7 +38,7 @@ def test_the_pipeline_draws_what_sample_draws(run: Path, tmp_path: Path, capsys:
     capsys.readouterr()
     assert main(["export", str(run), str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}\n"
-    assert sorted(path.name for path in folder.iterdir()) == ["model_index.json", "scheduler", "unet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model_index.json", "pipeline.py", "scheduler", "unet"]
     assert [path.name for path in folder.parent.iterdir()] == ["pipeline"]
 
     assert main(["sample", str(run), "--count", "3", "--steps", "5", "--seed", "4", "--out", str(out)]) == 0

@@ -95,6 +95,20 @@ def test_saved_and_loaded_it_draws_the_same_bits(family: str, unet: UNet2DModel,
     assert torch.equal(drawn(loaded, 3, generator(1)), drawn(pipeline, 3, generator(1)))
 
 
+def test_diffusers_finds_a_saved_pipeline_by_the_file_beside_it(
+    unet: UNet2DModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network, and without an import of this package in the program that loads it."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path / "cache")
+    pipeline = pipeline_of(unet, build("soft"))
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    loaded = DiffusionPipeline.from_pretrained(tmp_path / "pipeline", custom_pipeline="pipeline", trust_remote_code=True)
+    assert type(loaded) is SoftdiffPipeline
+    loaded.set_progress_bar_config(disable=True)
+    assert torch.equal(drawn(loaded, 3, generator(1)), drawn(pipeline, 3, generator(1)))
+
+
 @pytest.mark.parametrize("family", ["vdm", "ddpm", "blurring", "blocks"])
 def test_diffusers_own_pipeline_serves_the_families_that_start_from_noise(
     family: str, unet: UNet2DModel, tmp_path: Path

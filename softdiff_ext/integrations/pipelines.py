@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,14 @@ from softdiff_ext.processes import ImageDraws
 
 FORMAT = 1
 OUTPUT_TYPES = ("pil", "np", "pt")
+LOADER_NAME = "pipeline.py"
+LOADER = """\
+# DiffusionPipeline.from_pretrained(FOLDER, custom_pipeline="pipeline", trust_remote_code=True) finds the class here.
+from softdiff_ext.integrations.diffusers import SoftdiffPipeline  # pip install "softdiff-ext[diffusers]"
+
+__all__ = ["SoftdiffPipeline"]
+"""
+"""Beside a saved pipeline: diffusers looks for classes in itself and in files of this name only."""
 
 
 class SoftdiffPipeline(DiffusionPipeline):
@@ -51,6 +61,12 @@ class SoftdiffPipeline(DiffusionPipeline):
             raise ValueError("SoftdiffPipeline: unet must have config.sample_size, the size of the images, got None")
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(format_version=format_version)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **options: Any) -> None:
+        """Write the parts as diffusers does, and beside them the file by which `DiffusionPipeline` finds this class."""
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        Path(save_directory, LOADER_NAME).write_text(LOADER)  # before the rest: that may push the folder to the Hub
+        super().save_pretrained(save_directory, *arguments, **options)
 
     @torch.no_grad()
     def __call__(

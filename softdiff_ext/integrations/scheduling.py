@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index as index_of
 from typing import Any, ClassVar
 
 import torch
@@ -176,7 +177,7 @@ class ProcessScheduling:
             noise: standard normal, shape and dtype of the images; Cold Diffusion has no use for it.
             timesteps: [B], or one for all.
         Raises:
-            TypeError: timesteps are integers, but config.timestep_type is "continuous".
+            TypeError: timesteps are no integers, or are some although config.timestep_type is "continuous".
             ValueError: a shape does not fit, or a timestep is out of range.
         """
         return self.process.corrupt(original_samples, self._times_for(original_samples, timesteps), noise)
@@ -251,8 +252,10 @@ class ProcessScheduling:
         values = torch.as_tensor(timesteps, device=images.device)
         if values.ndim > 1 or values.numel() not in (1, len(images)):
             raise ValueError(f"timesteps: must be one, or have shape [{len(images)}], got {list(values.shape)}")
-        if self.config.timestep_type == "continuous" and not values.is_floating_point():
-            raise TypeError(f'timesteps: must be floats, 1000 t, with timestep_type="continuous", got {values.dtype}')
+        discrete = self.config.timestep_type == "discrete"
+        if discrete == values.is_floating_point():  # times in [0, 1] for discrete timesteps would hardly corrupt, unnoticed
+            wanted = 'integers with timestep_type="discrete"' if discrete else 'floats, 1000 t, with timestep_type="continuous"'
+            raise TypeError(f"timesteps: must be {wanted}, got {values.dtype}")
         return self._time(values).reshape(-1).expand(len(images))
 
     def _span(self, timestep: float | Tensor) -> tuple[float, float]:
@@ -263,6 +266,8 @@ class ProcessScheduling:
             raise ValueError(f"timestep: must be one number, got shape {list(timestep.shape)}")
         value = float(timestep)
         index = self._index.get(value)
+        if index is None and self.config.timestep_type == "discrete" and not value.is_integer():
+            raise ValueError(f'timestep: must be a whole number with timestep_type="discrete", got {value}')
         if index is None:
             t = float(self._time(torch.tensor(value, dtype=torch.float64), least=1e-6))
             s = next(time for time in self.times if time < t)
@@ -275,12 +280,13 @@ class ProcessScheduling:
             )
         return t, s
 
-    def _checked_steps(self, steps: int | None) -> int:
-        if isinstance(steps, bool) or not isinstance(steps, int):
+    def _checked_steps(self, steps: Any) -> int:
+        if isinstance(steps, bool) or not hasattr(steps, "__index__"):  # numpy's integers have it too
             raise TypeError(f"num_inference_steps: must be an int, got {type(steps).__name__}")
-        if not 1 <= steps <= len(self):
-            raise ValueError(f"num_inference_steps: must be from 1 to num_train_timesteps = {len(self)}, got {steps}")
-        return steps
+        count = index_of(steps)
+        if not 1 <= count <= len(self):
+            raise ValueError(f"num_inference_steps: must be from 1 to num_train_timesteps = {len(self)}, got {count}")
+        return count
 
 
 class VariancePreservingScheduling(ProcessScheduling):
