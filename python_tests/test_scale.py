@@ -25,6 +25,7 @@ from softdiff_ext.training.checkpoints import checkpoint_paths, load_checkpoint,
 from softdiff_ext.training.config import TrainConfig
 from softdiff_ext.training.engine import clip_gradients
 from softdiff_ext.training.group import Group
+from softdiff_ext.training.lock import sole_trainer
 from softdiff_ext.training.log import read_log
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.options import NetworkOptions, SoftOptions, VdmOptions
@@ -229,6 +230,19 @@ def test_a_command_that_is_repeated_begins_goes_on_and_has_ended(tmp_path: Path,
     assert "resume: --seed is 5 but was 0" in capsys.readouterr().err
     train(TINY, tmp_path / "whole")
     assert same_bits(tmp_path / "run", tmp_path / "whole")
+
+
+def test_two_trainers_in_one_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    train(replace(TINY, steps=4), run)
+    with sole_trainer(run), pytest.raises(RuntimeError, match="run is in use: another process is training in it"):
+        train(TINY, run, resume=True)
+    with monkeypatch.context() as patch:  # it had looked for checkpoints before the other one saved the first
+        patch.setattr("softdiff_ext.training.loop.last_of", lambda *arguments: None)
+        with pytest.raises(RuntimeError, match="run was changed by another process meanwhile: give the command again"):
+            train(TINY, run, resume=True)
+    assert [path.name for path in checkpoint_paths(run / "checkpoints")] == ["step-00000004"]
+    assert train(TINY, run, resume=True) == TINY.steps
 
 
 def test_batches_that_do_not_divide_and_engines_of_launchers_are_refused(

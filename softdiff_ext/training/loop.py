@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from softdiff_ext.training.ema import EMA
 from softdiff_ext.training.engine import Engine, Means, clip_gradients, whole
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.interrupt import stop_request
+from softdiff_ext.training.lock import sole_trainer
 from softdiff_ext.training.network import build_network
 from softdiff_ext.training.preview import CPU, HELD_OUT_IMAGES, draw_samples, held_out_loss
 from softdiff_ext.training.progress import TrainingProgress
@@ -60,7 +62,8 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
         FileExistsError: `run` is not empty and resume is False.
         FloatingPointError: the loss is not finite any more.
         OSError: a checkpoint cannot be written; the one before is whole.
-        RuntimeError: several processes were started but do not know each other, or each other's disk.
+        RuntimeError: several processes were started but do not know each other, or each other's disk, or another one trains
+            in `run`.
     """
     engine = Engine(config)
     if engine.main:
@@ -92,11 +95,10 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
         restore_optimizer(optimizer, checkpoint, engine.scaler)
     state = State(config, (len(train_images), *train_images.shape), network, ema.model, optimizer, engine.scaler, process)
     del checkpoint  # each process has read all of it
-    if engine.main:
-        write_file(run / "config.yaml", config.to_yaml().encode())
 
     means, parts = Means(), config.gradient_accumulation
     with (
+        begin(config, run, start) if engine.main else nullcontext(),
         TrainingProgress(start, config.steps, config.batch_size, engine.main) as progress,
         Record(run, start, config.batch_size, engine.main) as record,
         stop_request() as stop,
@@ -206,6 +208,17 @@ def check_run_folder(config: TrainConfig, run: Path, resume: bool) -> None:
         config.check_continues(load_config(run / "config.yaml"), run)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise FileExistsError(f"run folder {run} exists and is not empty: continue it with --resume, or choose another")
+
+
+@contextmanager
+def begin(config: TrainConfig, run: Path, start: int) -> Iterator[None]:
+    """Around training: nobody else trains in the folder, and it has the options."""
+    with sole_trainer(run):
+        found = [int(path.name.rpartition("-")[2]) for path in checkpoint_paths(run / "checkpoints")]
+        if max(found, default=0) != start:
+            raise RuntimeError(f"run folder {run} was changed by another process meanwhile: give the command again")
+        write_file(run / "config.yaml", config.to_yaml().encode())
+        yield
 
 
 def should_stop(engine: Engine, asked: bool, done: int, every: int) -> bool:
