@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from softdiff_ext.training.config import TrainConfig
 from softdiff_ext.training.data import load_images
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.options import BlurringOptions, NetworkOptions
+from softdiff_ext.training.progress import ImageBar
 from softdiff_ext.training.sampling import sample_run
 
 CPU = torch.device("cpu")
@@ -153,6 +155,33 @@ def test_no_number_depends_on_the_batch_or_the_number_of_processes(run: Path) ->
                 assert row[name] == (pytest.approx(value, rel=1e-2, abs=1e-4) if isinstance(value, float) else value)
 
 
+def test_a_terminal_sees_how_far_it_is(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"count": 9, "reference": 30, "steps": (2,), "likelihood": 5, "batch": 4}
+    measured(run, **options)
+    assert capsys.readouterr().err.startswith("markov, 2 steps: FD-pooled")  # a log file has a line a sampler alone
+    counts: dict[str, list[int]] = {}
+    begin = ImageBar.begin
+
+    def counted(bar: ImageBar, what: str, count: int) -> Callable[[int], None]:
+        advance = begin(bar, what, count)
+        counts[what] = [count, 0]
+
+        def both(done: int) -> None:
+            counts[what][1] += done
+            advance(done)
+
+        return both
+
+    monkeypatch.setattr(ImageBar, "begin", counted)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the capture for a terminal
+    measured(run, **options)
+    names = {"training images": 30, "held-out images": 9, "markov, 2 steps": 9, "bits per dimension": 5}
+    assert counts == {name: [count, count] for name, count in names.items()}
+    seen = capsys.readouterr().err
+    for name in names:
+        assert name in seen
+
+
 def test_the_samples_are_those_of_softdiff_sample(run: Path, tmp_path: Path) -> None:
     measured(run, count=6, reference=20, steps=(2,), likelihood=0, seed=7)
     sheet, _ = sample_run(run, count=6, steps=2, seed=7, out=tmp_path / "s")
@@ -218,6 +247,8 @@ def test_the_network_of_imagenet_sees_what_it_was_trained_on() -> None:
     see_through = torch.cat([torch.rand(2, 3, 32, 32) * 2 - 1, -torch.ones(2, 1, 32, 32)], dim=1)
     torch.testing.assert_close(network(see_through), network(torch.ones(2, 3, 32, 32)))  # laid on white
     assert torch.equal(network(grey * 3), network((grey * 3).clamp(-1, 1)))
+    many = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1  # more than a CPU is given at a time
+    torch.testing.assert_close(network(many), torch.cat([network(one) for one in many.split(1)]), rtol=1e-4, atol=1e-5)
 
 
 # --- bad input ---

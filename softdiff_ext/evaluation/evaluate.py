@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from softdiff_ext.training.data import load_images
 from softdiff_ext.training.figures import image_sheet, save_png
 from softdiff_ext.training.files import write_file
 from softdiff_ext.training.group import Group
+from softdiff_ext.training.progress import ImageBar
 from softdiff_ext.training.runs import load_run
 from softdiff_ext.training.sampling import RULES
 
@@ -50,7 +50,7 @@ class EvaluateOptions:
     steps: tuple[int, ...] = (10, 30, 100)
     """Numbers of sampler steps; a process with levels takes at most as many as these."""
     rule: tuple[str, ...] = ("default",)
-    """Samplers; default is that of the process."""
+    """Samplers: default, which is that of the process, markov, momentum, momentum-exact, ddim, naive or cold."""
     features: tuple[str, ...] = ("effnet-lite0",)
     """Networks to compare images by: effnet-lite0, classifier (needs labels), inception (FID, where its weights are), or
     MODULE:FUNCTION of yours, which takes images [B, C, H, W] in [-1, 1] and gives [B, D]."""
@@ -130,32 +130,37 @@ def evaluate(run: Path, options: EvaluateOptions | None = None) -> Path:
     features = [load_features(name, train, group.device) for name in options.features]
 
     rows: list[dict[str, Any]] = []
-    if group.main:
-        reference = measures.features_of(train, options.reference, "reference", features, options.batch)
-        others = measures.features_of(held_out, floor_count, "floor", features, options.batch)
-        rows.append(_row(FLOOR, None, floor_count, None, features, reference, others))
     sheets: dict[str, Tensor] = {}
+    bits: dict[str, Any] = {"n": 0, "reason": "not asked for"}
     best, last = samplers[0], torch.empty(0)
-    for sampler in samplers:
-        begun = time.perf_counter()
-        found, images = measures.draw(
-            process, network, features, train.shape, count, sampler.steps, sampler.rule, options.seed, options.batch,
-            min(count, NEAREST), group,
-        )  # fmt: skip
+    with ImageBar(group.main) as bar:
         if group.main:
-            seconds = time.perf_counter() - begun
-            rows.append(_row(sampler.name, sampler.steps, count, seconds, features, reference, found))
-            sheets[sampler.sheet] = images[:SHEET]
-            if rows[-1][features[0].frechet] <= min(row[features[0].frechet] for row in rows[1:]):
-                best, last = sampler, images
-            _say(rows[-1], features)
+            advance = bar.begin("training images", min(options.reference, len(train) or options.reference))
+            reference = measures.features_of(train, options.reference, "reference", features, options.batch, advance)
+            advance = bar.begin(FLOOR, floor_count)
+            others = measures.features_of(held_out, floor_count, "floor", features, options.batch, advance)
+            rows.append(_row(FLOOR, None, floor_count, None, features, reference, others))
+        for sampler in samplers:
+            begun = time.perf_counter()
+            advance = bar.begin(f"{sampler.name}, {sampler.steps} steps", -(-count // group.world))
+            found, images = measures.draw(
+                process, network, features, train.shape, count, sampler.steps, sampler.rule, options.seed, options.batch,
+                min(count, NEAREST), group, advance,
+            )  # fmt: skip
+            if group.main:
+                seconds = time.perf_counter() - begun
+                rows.append(_row(sampler.name, sampler.steps, count, seconds, features, reference, found))
+                sheets[sampler.sheet] = images[:SHEET]
+                if rows[-1][features[0].frechet] <= min(row[features[0].frechet] for row in rows[1:]):
+                    best, last = sampler, images
+                bar.say(_line(rows[-1], features))
+        if group.main and options.likelihood:
+            chosen = held_out.some(options.likelihood, "likelihood").cpu()
+            advance = bar.begin("bits per dimension", len(chosen))
+            bits = measures.bits_per_dimension(process, network, chosen, held_out.maximum, options.seed, options.batch, advance)
     if group.main:
         held_out_images = held_out.some(NEAREST, "neighbours").cpu()
         training = measures.training_images(train)
-        bits: dict[str, Any] = {"n": 0, "reason": "not asked for"}
-        if options.likelihood:
-            chosen = held_out.some(options.likelihood, "likelihood").cpu()
-            bits = measures.bits_per_dimension(process, network, chosen, held_out.maximum, options.seed, options.batch)
         result = {
             "settings": {
                 "run": str(run),
@@ -215,11 +220,9 @@ def _row(
     return row | {"seconds": None if seconds is None else round(seconds, 1)}
 
 
-def _say(row: dict[str, Any], features: Sequence[Features]) -> None:
+def _line(row: dict[str, Any], features: Sequence[Features]) -> str:
     numbers = ", ".join(f"{network.frechet} {row[network.frechet]:.4g}" for network in features)
-    print(
-        f"{row['sampler']}, {row['steps']} steps: {numbers} (n = {row['n']}, {row['seconds']} s)", file=sys.stderr, flush=True
-    )
+    return f"{row['sampler']}, {row['steps']} steps: {numbers} (n = {row['n']}, {row['seconds']} s)"
 
 
 def _write(
@@ -236,7 +239,12 @@ def _write(
         write_file(beside / "evaluation.md", markdown(result, features, captions).encode())
         if folder.exists():
             folder.rename(old)
-        beside.rename(folder)
+        try:
+            beside.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

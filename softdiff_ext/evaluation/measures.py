@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ def draw(
     batch: int,
     keep: int,
     group: Group,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[Tensor], Tensor]:
     """Draw `count` images with a sampler, each process of the group an equal share.
 
@@ -44,6 +46,7 @@ def draw(
 
     Args:
         keep: how many of the first images are wanted themselves.
+        advance: told how many images this process has drawn since the last call.
     Returns:
         By each network the features [count, D], and the first images, at most [keep, C, H, W], on the CPU, in all processes.
     """
@@ -57,17 +60,29 @@ def draw(
         for part, network_of_features in zip(parts, features, strict=True):
             part.append(network_of_features(drawn))
         images.append(drawn[: max(0, keep - (start - group.rank * share))])  # the first ones may lie in several shares
+        advance(size)
     found = [group.gather(torch.cat(part).to(group.device)).cpu()[:count] for part in parts]
     return found, group.gather(torch.cat(images).float()).cpu()[:keep]
 
 
-def features_of(images: ImageSet, count: int, key: str, features: list[Features], batch: int) -> list[Tensor]:
-    """By each network the features [count, D] of images chosen by `key`."""
+def features_of(
+    images: ImageSet,
+    count: int,
+    key: str,
+    features: list[Features],
+    batch: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[Tensor]:
+    """By each network the features [count, D] of images chosen by `key`; `advance` is told of each few that are done."""
     if isinstance(images, StreamImages):
-        parts = list(torch.split(images.some(count, key), batch))
+        parts = iter(torch.split(images.some(count, key), batch))
     else:
-        parts = [images.floats(part) for part in torch.split(permutation(len(images), key)[:count], batch)]
-    return [torch.cat([network(part) for part in parts]) for network in features]
+        parts = map(images.floats, torch.split(permutation(len(images), key)[:count], batch))
+    found: list[list[Tensor]] = []
+    for part in parts:  # not all at once: large images would not fit into memory
+        found.append([network(part) for network in features])
+        advance(len(part))
+    return [torch.cat(of_network) for of_network in zip(*found, strict=True)]
 
 
 def quality(features: Features, real: Tensor, found: Tensor) -> dict[str, float]:
@@ -86,13 +101,20 @@ def quality(features: Features, real: Tensor, found: Tensor) -> dict[str, float]
 
 @torch.no_grad()
 def bits_per_dimension(
-    process: Process, network: nn.Module, images: Tensor, maximum: int, seed: int, batch: int
+    process: Process,
+    network: nn.Module,
+    images: Tensor,
+    maximum: int,
+    seed: int,
+    batch: int,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
     """The bound on the bits per dimension of images [N, C, H, W], by its terms, or why there is none.
 
     Args:
         maximum: the largest of their pixel values, which are 0 ... maximum in equal steps from -1 to 1: these are counted,
             whatever the process was told of in training.
+        advance: told of each few images that are done.
     """
     if not isinstance(process, (VariationalDiffusion, InverseHeatDissipation)):
         return {"n": 0, "reason": f"{type(process).__name__} defines no likelihood"}
@@ -100,7 +122,10 @@ def bits_per_dimension(
     process.values = values.to(process.values)
     device = next(network.parameters()).device
     draws = generator(device, seed, "likelihood")
-    parts = [process.bits_per_dimension(network, part.to(device), draws) for part in torch.split(images, batch)]
+    parts = []
+    for part in torch.split(images, batch):
+        parts.append(process.bits_per_dimension(network, part.to(device), draws))
+        advance(len(part))
     terms = [torch.cat([getattr(part, name).cpu() for part in parts]) for name in ("reconstruction", "prior", "diffusion")]
     bits = BitsPerDimension(*terms)
     error = float(bits.total.std()) / math.sqrt(len(images)) if len(images) > 1 else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 import psutil
@@ -81,6 +83,46 @@ class TrainingProgress:
         left = time.strftime("%H:%M:%S", time.gmtime((self.steps - step) / speed))
         line = f"step {step}/{self.steps}  loss {loss:.4g}  {speed * self.images_per_step:,.0f} images/s  {left} left  {used}"
         self.console.print(line, highlight=False, soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        """A line above the bar."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
+
+
+class ImageBar:
+    """Counts images on standard error, one thing after the other; in a log file only what it is told to say.
+
+    Args:
+        visible: False on all processes but one.
+    """
+
+    def __init__(self, visible: bool = True) -> None:
+        self.console = Console(stderr=True, quiet=not visible)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("images"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            expand=True,
+            transient=True,
+            disable=not (visible and self.console.is_terminal),
+        )
+
+    def __enter__(self) -> ImageBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def begin(self, what: str, count: int) -> Callable[[int], None]:
+        """Show `what` with `count` images in place of what was shown before; call the result with the number of those done."""
+        for task in self.bar.task_ids:
+            self.bar.remove_task(task)
+        return partial(self.bar.advance, self.bar.add_task(what, total=count))
 
     def say(self, message: str) -> None:
         """A line above the bar."""
