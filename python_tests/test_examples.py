@@ -114,16 +114,16 @@ def test_learnable_blur(tmp_path: Path) -> None:
     assert largest < 0.05  # pixels; the blurs are 0.5 to 3.8
     (true,), (found,) = numbers(text, "true blur"), numbers(text, "found")
     assert abs(found - true) < 0.02
-    blurred, sharpened = numbers(text, "RMS to the sharp images")
-    assert sharpened < 0.5 * blurred
+    blurred, alike, sharpened = numbers(text, "RMS to the sharp images")
+    assert sharpened < 0.5 * min(blurred, alike)
     assert (tmp_path / "learnable_blur.png").stat().st_size > 5000
 
 
 def test_frequency_weighted_denoiser(tmp_path: Path) -> None:
     text = run("frequency_weighted_denoiser.py", tmp_path)
     assert numbers(text, "mean difference")[0] < 0.005
-    noisy, learned, wiener = numbers(text, "PSNR")
-    assert noisy + 9.0 < learned  # dB
+    noisy, blurred, learned, wiener = numbers(text, "PSNR")
+    assert noisy + 8.0 < blurred < learned - 0.7  # dB
     assert abs(learned - wiener) < 0.05
     assert (tmp_path / "frequency_weighted_denoiser.png").stat().st_size > 5000
 
