@@ -114,6 +114,7 @@ template <class T>
 void HostLine<T>::build_nodes() {
     const int length = tables_.size / tables_.radix;
     std::vector<NodePlace> nodes;
+    nodes.reserve(static_cast<std::size_t>(tables_.radix) * ((std::size_t{2} << tables_.halvings) - 1));
     for (int j = 0; j < tables_.radix; ++j)
         nodes.push_back({fold_position(j, 0, length), j % 2 == 0 ? 1 : -1, j * length, slot_is_dct4(false, tables_.radix, j)});
     std::size_t parents = 0;
@@ -203,8 +204,10 @@ void HostLine<T>::build_odd_leaf() {
     }
     // Outputs beyond n / 2 that a thread makes and drops step further than n round the circle where n is short.
     constexpr int kShortest = 128;
+    const int points = std::max(n, kShortest);
     std::vector<CirclePoint<T>> circle;
-    for (int m = 0; m < std::max(n, kShortest); ++m)
+    circle.reserve(static_cast<std::size_t>(points));
+    for (int m = 0; m < points; ++m)
         circle.push_back({static_cast<T>(cosine(2LL * m, n)), static_cast<T>(sine(2LL * m, n))});
     tables_.circle = append(circle);
 }
