@@ -32,19 +32,24 @@ struct Addends {
 template <class T, int Count>
 struct SumOut {
     T* data;
-    std::ptrdiff_t stride;
+    std::ptrdiff_t stride, ahead;
     StagedPlane<T> image[Count];
     T factor[Count];
     SOFTDIFF_INLINE void put(int i, Vec<T> value) const {
         SOFTDIFF_UNROLL
-        for (int k = 0; k < Count; ++k) value += load(image[k].data + i * image[k].row_stride) * factor[k];
+        for (int k = 0; k < Count; ++k) {
+            __builtin_prefetch(image[k].data + i * image[k].row_stride + ahead, 0, 3);
+            value += load(image[k].data + i * image[k].row_stride) * factor[k];
+        }
+        __builtin_prefetch(data + i * stride + ahead, 1, 3);
         store(data + i * stride, value);
     }
 };
 
 template <class T, int Count>
-SOFTDIFF_INLINE SumOut<T, Count> sum_out(const Addends<T>& addends, T* out, std::ptrdiff_t stride, int column) {
-    SumOut<T, Count> view{out + column, stride, {}, {}};
+SOFTDIFF_INLINE SumOut<T, Count> sum_out(const Addends<T>& addends, T* out, std::ptrdiff_t stride, int column,
+                                         std::ptrdiff_t ahead) {
+    SumOut<T, Count> view{out + column, stride, ahead, {}, {}};
     SOFTDIFF_UNROLL
     for (int k = 0; k < Count; ++k) {
         view.image[k] = {addends.image[k].data + column, addends.image[k].row_stride};

@@ -49,8 +49,9 @@ class Combine {
     T *staged_[kTerms], *result_, *noise_;
     Prefetch prefetch_;
 
-    // While this plane's rows are worked on, the next plane's images come into the cache.
+    // While this plane's rows are worked on, the next plane's images come into the cache, unless its columns do so themselves.
     void look_ahead(std::int64_t plane) {
+        if (std::is_same_v<T, Storage> && plane_.fetches_panels()) return;
         const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, bytes = area * sizeof(Storage);
         const int blocks = plane_.padded_height / L;
         for (const Image& image : task_.term)

@@ -30,6 +30,21 @@ struct Strided {
     SOFTDIFF_INLINE void put(int i, Vec<std::remove_const_t<T>> value) const { store(data + i * stride, value); }
 };
 
+// The same of a column of an image, and what lies `ahead` elements further comes into the cache. (A prefetch never faults.)
+template <class T>
+struct StridedAhead {
+    T* data;
+    std::ptrdiff_t stride, ahead;
+    SOFTDIFF_INLINE auto operator[](int i) const {
+        __builtin_prefetch(data + i * stride + ahead, 0, 3);
+        return load(data + i * stride);
+    }
+    SOFTDIFF_INLINE void put(int i, Vec<std::remove_const_t<T>> value) const {
+        __builtin_prefetch(data + i * stride + ahead, 1, 3);
+        store(data + i * stride, value);
+    }
+};
+
 // Takes value k weighted by row_gain column_gain[k].
 template <class T>
 struct Weighted {

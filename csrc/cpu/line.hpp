@@ -30,16 +30,16 @@ class Line {
     const LinePlan<T>& plan;
 
     // Vectors at x, x + stride, ... to C2 of them in y, in the plan's order. x is left alone and may not overlap y.
-    void forward(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const { forward<1>(x, stride, y, 0, scratch); }
+    void forward(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const {
+        if (plan.radix == 1) return leaf_dct2(x, stride, y, scratch);
+        forward<1>(y, 0, scratch, [&](int) { return Strided<const T>{x, stride}; });
+    }
 
-    // The same for `Lines` neighbouring vectors at each place, in y, y + y_stride, ..: memory is read in longer runs.
-    template <int Lines>
-    void forward(const T* x, std::ptrdiff_t stride, V* y, std::ptrdiff_t y_stride, V* scratch) const {
-        if (plan.radix == 1) {
-            for (int line = 0; line < Lines; ++line) leaf_dct2(x + line * kLanes<T>, stride, y + line * y_stride, scratch);
-            return;
-        }
-        split<Lines>(x, stride, scratch);
+    // The same for the views in_at(0), in_at(1), .. of `Lines` neighbouring vectors at each place, to y, y + y_stride, ..:
+    // memory is read in longer runs. For plans that split.
+    template <int Lines, class InAt>
+    void forward(V* y, std::ptrdiff_t y_stride, V* scratch, InAt in_at) const {
+        split<Lines>(in_at, scratch);
         V* rest = scratch + static_cast<std::ptrdiff_t>(Lines) * plan.size;
         for (int line = 0; line < Lines; ++line) {
             V* outputs = y + line * y_stride;
@@ -81,7 +81,7 @@ class Line {
         V* slots[Terms];
         for (int i = 0; i < Terms; ++i) {
             slots[i] = plan.radix == 1 ? line[i] : scratch + static_cast<std::int64_t>(i) * plan.size;
-            if (plan.radix > 1) split<1>(reinterpret_cast<const T*>(line[i]), kLanes<T>, slots[i]);
+            if (plan.radix > 1) split<1>([&](int) { return Values<const V>{line[i]}; }, slots[i]);
         }
         V* buffers = scratch + static_cast<std::int64_t>(Terms) * plan.size;
         V* leaf_scratch = buffers + 2 * Terms * n;
@@ -176,14 +176,15 @@ class Line {
         a = sum;
     }
 
-    template <int R, int Lines>
-    void split_by(const T* x, std::ptrdiff_t stride, V* slots) const {
+    template <int R, int Lines, class InAt>
+    void split_by(InAt in_at, V* slots) const {
         constexpr int kFactors = rotation_count(false, R) * kFactorsPerRotation;
         for (int i = 0; i < plan.leaf; ++i) {
             for (int line = 0; line < Lines; ++line) {
                 V v[R];
+                const auto in = in_at(line);
                 SOFTDIFF_UNROLL
-                for (int j = 0; j < R; ++j) v[j] = load(x + fold_position(j, i, plan.leaf) * stride + line * kLanes<T>);
+                for (int j = 0; j < R; ++j) v[j] = in[fold_position(j, i, plan.leaf)];
                 Radix<false, R>::split(v, plan.factors + i * kFactors);
                 SOFTDIFF_UNROLL
                 for (int j = 0; j < R; ++j) slots[line * plan.size + j * plan.leaf + i] = v[j];
@@ -207,14 +208,14 @@ class Line {
         }
     }
 
-    template <int Lines>
-    void split(const T* x, std::ptrdiff_t stride, V* slots) const {
+    template <int Lines, class InAt>
+    void split(InAt in_at, V* slots) const {
         switch (plan.radix) {
-            case 2: return split_by<2, Lines>(x, stride, slots);
-            case 4: return split_by<4, Lines>(x, stride, slots);
-            case 8: return split_by<8, Lines>(x, stride, slots);
-            case 16: return split_by<16, Lines>(x, stride, slots);
-            default: return split_by<kMaxRadix, Lines>(x, stride, slots);
+            case 2: return split_by<2, Lines>(in_at, slots);
+            case 4: return split_by<4, Lines>(in_at, slots);
+            case 8: return split_by<8, Lines>(in_at, slots);
+            case 16: return split_by<16, Lines>(in_at, slots);
+            default: return split_by<kMaxRadix, Lines>(in_at, slots);
         }
     }
 

@@ -73,10 +73,23 @@ class Plane {
         for (; j < panels; ++j) body(std::integral_constant<int, 1>{}, j);
     }
 
+    // Columns that are split fetch the next panel while they read or write one: a step down a column goes further than the
+    // processor's own prefetcher follows. Small planes are better fetched as a whole while the rows are worked on, with all of
+    // the arithmetic to hide behind; a whole plane of more than this pushed its own panels out of the cache.
+    bool fetches_panels() const { return columns.plan.radix > 1 && static_cast<std::int64_t>(H) * W * sizeof(T) > (32 << 10); }
+
+    // From the panels at column offset(j) to the next ones, or to the first of the plane that follows in memory.
+    std::ptrdiff_t ahead(int count, int j, std::ptrdiff_t row_stride) const {
+        return j + count < panels ? offset(j + count) - offset(j) : H * row_stride - offset(j);
+    }
+
     void forward_columns(const T* x, std::ptrdiff_t row_stride, V* panel, V* scratch) const {
         for_panels([&](auto count, int j) {
-            columns.template forward<count>(x + offset(j), row_stride, panel + static_cast<std::ptrdiff_t>(j) * panel_stride,
-                                            panel_stride, scratch);
+            V* to = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
+            if (columns.plan.radix == 1) return columns.forward(x + offset(j), row_stride, to, scratch);
+            columns.template forward<count>(to, panel_stride, scratch, [&](int line) {
+                return StridedAhead<const T>{x + offset(j) + line * L, row_stride, ahead(count, j, row_stride)};
+            });
         });
     }
 
@@ -84,8 +97,9 @@ class Plane {
         for_panels([&](auto count, int j) {
             V* from = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
             if (columns.plan.radix == 1) return columns.inverse(from, out + offset(j), row_stride, scratch);
-            columns.template inverse<count>(from, panel_stride, scratch,
-                                            [&](int line) { return Strided<T>{out + offset(j) + line * L, row_stride}; });
+            columns.template inverse<count>(from, panel_stride, scratch, [&](int line) {
+                return StridedAhead<T>{out + offset(j) + line * L, row_stride, ahead(count, j, row_stride)};
+            });
         });
     }
     // The same, with other images added on the way.
@@ -93,8 +107,9 @@ class Plane {
     void inverse_columns(V* panel, const Addends<T>& addends, T* out, std::ptrdiff_t row_stride, V* scratch) const {
         for_panels([&](auto lines, int j) {
             columns.template inverse<lines>(
-                panel + static_cast<std::ptrdiff_t>(j) * panel_stride, panel_stride, scratch,
-                [&](int line) { return sum_out<T, Count>(addends, out, row_stride, offset(j) + line * L); });
+                panel + static_cast<std::ptrdiff_t>(j) * panel_stride, panel_stride, scratch, [&](int line) {
+                    return sum_out<T, Count>(addends, out, row_stride, offset(j) + line * L, ahead(lines, j, row_stride));
+                });
         });
     }
 

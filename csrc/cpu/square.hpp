@@ -33,7 +33,7 @@ struct Square {
     template <int Count>
     [[gnu::noinline]] static void inverse_columns(const V* panels, const Addends<T>& addends, T* out) {
         for (int j = 0; j < kPanels; ++j) {
-            auto view = sum_out<T, Count>(addends, out, N, offset(j));
+            auto view = sum_out<T, Count>(addends, out, N, offset(j), 0);
             for (auto& image : view.image) image.row_stride = N;
             Line::inverse(panels + j * kStride, view);
         }
