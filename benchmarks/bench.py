@@ -45,6 +45,8 @@ def plan(threads: int, first: bool, quick: bool) -> Iterator[Planned]:
         yield lambda s=shape: cases.transforms(s, threads), False, 0.4
         yield lambda s=shape: cases.map_filter(s, threads), False, 0.4
         yield lambda s=shape: cases.corrupt(s, threads), False, 0.3
+        for name in ("diffuse", "momentum_step"):
+            yield lambda s=shape, n=name: cases.given_noise(n, s, threads), False, 0.3
         for name in cases.STEPS:
             yield lambda s=shape, n=name: cases.reverse_step(n, s, threads), False, 0.3
         yield lambda s=shape: cases.loss(s, threads), False, 0.25

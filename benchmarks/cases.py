@@ -17,6 +17,8 @@ import softdiff_ext as sd
 from softdiff_ext import reference
 
 OURS, COPY, CLONE, TWIN = "softdiff_ext", "copy_", "clone", "torch twin"
+BLUR, NOISE = "dct_blur", "normal"  # ours, timed beside a sampler's step: what its parts take
+YARDSTICKS = (COPY, CLONE, BLUR, NOISE)  # candidates that do something else than the case
 SHAPES = (
     (128, 3, 32, 32),
     (128, 3, 64, 64),
@@ -153,6 +155,22 @@ def map_filter(shape: tuple[int, ...], threads: int) -> Case:
     return Case("filter", "spectral_filter", shape, torch.float32, calls, want)
 
 
+def sampler(
+    name: str,
+    shape: tuple[int, ...],
+    calls: dict[str, Call],
+    want: Callable[[Operand, list[int]], Tensor],
+    noise_std: Callable[[list[int]], Tensor] | None = None,
+    images: int = 2,
+) -> Case:
+    """A step between levels, and beside it what its parts take: a blur of as many images, and as many numbers of noise."""
+    tau, seeds = taus(shape[0]), iter(range(1 << 62))
+    calls[BLUR] = lambda o, g: sd.dct_blur(o.x, tau)
+    if noise_std:
+        calls[NOISE] = lambda o, g: sd.normal(shape, next(seeds))
+    return Case("sampler", name, shape, torch.float32, calls, want, noise_std, images)
+
+
 def corrupt(shape: tuple[int, ...], threads: int) -> Case:
     """diffuse with a level for each sample, noise drawn."""
     tau, lam = taus(shape[0]), reference.eigenvalues(shape[2:])
@@ -165,7 +183,7 @@ def corrupt(shape: tuple[int, ...], threads: int) -> Case:
     calls = {OURS: lambda o, g: sd.diffuse(o.x, level, generator=g), TWIN: lambda o, g: twin(o.x, g)}
     want = lambda o, i: reference.spectral_filter(o.x.double(), reference.alpha(part(i), lam))  # noqa: E731
     std = lambda i: reference.column(part(i).sigma, lam.device)  # noqa: E731
-    return Case("sampler", "diffuse", shape, torch.float32, calls, want, std)
+    return sampler("diffuse", shape, calls, want, std)
 
 
 S, T = sd.Level(-0.05, 0.5, 0.3, 1e-3), sd.Level(-0.2, 1.0, 0.57, 1e-3)
@@ -196,7 +214,23 @@ def reverse_step(name: str, shape: tuple[int, ...], threads: int) -> Case:
     omega = reference.step_coefficients(S, T, rule, prediction, reference.eigenvalues(shape[2:]))[2]
     want = lambda o, i: reference.step(o.z.double(), o.x.double(), S, T, rule, prediction)  # noqa: E731
     noisy = bool((omega > 0).any())
-    return Case("sampler", name, shape, torch.float32, calls, want, (lambda i: omega) if noisy else None, images)
+    return sampler(name, shape, calls, want, (lambda i: omega) if noisy else None, images)
+
+
+def given_noise(name: str, shape: tuple[int, ...], threads: int) -> Case:
+    """diffuse or momentum_step with noise that the caller has: one image more to read."""
+    torch.manual_seed(2)
+    noise, matmul = torch.randn(shape), Matmul(shape, torch.float32, threads)
+    if name == "diffuse":
+        twin = twins.diffuse(matmul, T)
+        calls: dict[str, Call] = {OURS: lambda o, g: sd.diffuse(o.x, T, noise=noise), TWIN: lambda o, g: twin(o.x, g, noise)}
+        want = lambda o, i: reference.diffuse(o.x.double(), T, noise[i].double())  # noqa: E731
+    else:
+        rule, prediction, _ = STEPS["momentum_step"]
+        step = twins.step(matmul, S, T, rule, prediction)
+        calls = {OURS: lambda o, g: sd.momentum_step(o.z, o.x, S, T, noise=noise), TWIN: lambda o, g: step(o.x, o.z, g, noise)}
+        want = lambda o, i: reference.step(o.z.double(), o.x.double(), S, T, rule, prediction, noise[i].double())  # noqa: E731
+    return sampler(f"{name}, noise given", shape, calls, want)
 
 
 def loss(shape: tuple[int, ...], threads: int) -> Case:

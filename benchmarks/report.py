@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cases import CLONE, COPY, OURS, SHAPES, TWIN
+from cases import CLONE, COPY, NOISE, OURS, SHAPES, TWIN
 from targets import Row, Rows, Verdict, best_peer, evaluate
 
 SCHEMA = 1
@@ -21,7 +21,7 @@ GROUPS = {
     "backward": "dct_blur with its gradient",
     "transform": "dct and idct",
     "filter": "spectral_filter with a map [B, 1, H, W]",
-    "sampler": "Corruption and reverse steps, noise drawn",
+    "sampler": "Corruption and reverse steps, noise drawn but where it says given",
     "loss": "soft_score_loss",
     "noise": "normal",
     "training": "One batch of heat-dissipation training: blur at level k plus noise, and blur at level k - 1",
@@ -31,7 +31,8 @@ EXPLANATION = f"""Medians of interleaved rounds in one process. `ns/pixel` is ou
 a name is how many times as long that takes (bold: the best of them). `{COPY}` copies one image tensor into memory that is
 there, `{CLONE}` into new memory, as operators write; `x copy` is ours over `{COPY}`. Peers may keep everything that does not
 depend on the images; ours is told heat times and levels anew at every call. Warm: the same operand again; cold: operands in
-turn, twice as large together as the last cache. `{TWIN}`: the same in torch with matmuls and torch.randn.
+turn, twice as large together as the last cache. `{TWIN}`: the same in torch with matmuls and torch.randn. `dct_blur`
+and `{NOISE}` beside a step are ours, of as many images and numbers: what its parts take.
 """
 
 

@@ -20,21 +20,19 @@ def randn(like: Tensor, generator: Generator | None) -> Tensor:
     return torch.randn(like.shape, dtype=like.dtype, generator=generator)
 
 
-def diffuse(dense: Matmul, level: sd.Level) -> Callable[[Tensor, Generator | None], Tensor]:
+def diffuse(dense: Matmul, level: sd.Level) -> Callable[..., Tensor]:
     """x -> V alpha V^T x + sigma n."""
     lam = reference.eigenvalues(dense.shape[2:])
     alpha = reference.alpha(level, lam).to(dense.dtype)
     sigma = reference.column(level.sigma, lam.device).to(dense.dtype)
 
-    def call(x: Tensor, generator: Generator | None) -> Tensor:
-        return dense.idct(dense.dct(x).mul_(alpha)).addcmul_(sigma, randn(x, generator))
+    def call(x: Tensor, generator: Generator | None, noise: Tensor | None = None) -> Tensor:
+        return dense.idct(dense.dct(x).mul_(alpha)).addcmul_(sigma, randn(x, generator) if noise is None else noise)
 
     return call
 
 
-def step(
-    dense: Matmul, s: sd.Level, t: sd.Level, rule: sd.Rule, prediction: str
-) -> Callable[[Tensor, Tensor, Generator | None], Tensor]:
+def step(dense: Matmul, s: sd.Level, t: sd.Level, rule: sd.Rule, prediction: str) -> Callable[..., Tensor]:
     """(output, z_t) -> V (p V^T output + q V^T z_t + w V^T n), with no transform of what a single number multiplies.
 
     Where w depends on the frequency the noise is drawn in the DCT basis, as the operator does: the same law.
@@ -42,7 +40,7 @@ def step(
     lam = reference.eigenvalues(dense.shape[2:])
     p, q, w = (c.to(dense.dtype) for c in reference.step_coefficients(s, t, rule, prediction, lam))
 
-    def call(output: Tensor, z_t: Tensor, generator: Generator | None) -> Tensor:
+    def call(output: Tensor, z_t: Tensor, generator: Generator | None, noise: Tensor | None = None) -> Tensor:
         spectrum = dense.dct(output).mul_(p)
         if q.numel() > 1:
             spectrum.addcmul_(q, dense.dct(z_t))
@@ -52,7 +50,7 @@ def step(
         if q.numel() == 1 and float(q) != 0.0:
             result.add_(z_t, alpha=float(q))
         if w.numel() == 1 and float(w) != 0.0:
-            result.add_(randn(output, generator), alpha=float(w))
+            result.add_(randn(output, generator) if noise is None else noise, alpha=float(w))
         return result
 
     return call

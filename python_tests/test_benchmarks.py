@@ -136,6 +136,21 @@ def test_targets_are_told_reached_or_missed_by_how_much(load: Any) -> None:
     assert verdict(0.8) == "must missed: 29% short"
 
 
+def test_a_step_whose_parts_alone_take_more_than_the_target_is_told_so(load: Any) -> None:
+    targets = load("targets")
+
+    def verdict(step: float, noise: float) -> str:
+        key = {"group": "sampler", "operator": "posterior_sample", "shape": [8, 3, 32, 32], "dtype": "float32", "threads": 1}
+        common = {**key, "operands": "warm", "status": "ok", "error": 2e-7, "images": 3, "noise": True}
+        times = {"softdiff_ext": step, "dct_blur": 1.0, "normal": noise, "copy_": 0.1}
+        rows = [{**common, "candidate": name, "ns_per_pixel_median": time} for name, time in times.items()]
+        return next(v.text for v in targets.evaluate(rows) if v.requirement == "x dct_blur")
+
+    assert verdict(1.7, 0.1) == "must reached"  # must 1.75
+    assert verdict(1.9, 0.1) == "must missed: 9% over"  # the parts take 1.6: it could be reached
+    assert verdict(2.5, 1.0) == "must missed: 43% over; out of reach: the parts alone take 2.50, this is 0% over them"
+
+
 def test_readme_table_is_written_between_its_marks(load: Any, tmp_path: Path) -> None:
     report = load("report")
     path = tmp_path / "README.md"
