@@ -67,6 +67,11 @@ def test_train_refuses_bad_values_and_options_of_another_process(tmp_path: Path,
     message = refused(capsys, "train", new, "--soft.sigma", "0.1", "0.2")
     assert "options of soft were given, but process is blurring" in message
     assert "data must be one of" in refused(capsys, "train", new, "--data", "mnist")
+    assert f"did you mean folder:{tmp_path}?" in refused(capsys, "train", new, "--data", str(tmp_path))
+    assert "did you mean arrays:a.npz?" in refused(capsys, "train", new, "--data", "a.npz")
+    assert "npm install emoji-datasource-google" in refused(capsys, "train", new, "--data", f"emoji:{new}")
+    assert "Debian: dataset-fashion-mnist" in refused(capsys, "train", new, "--data", f"fashion-mnist:{new}")
+    assert "attention must be levels 0..1 of the 2 in channels" in refused(capsys, "train", new, "--network.channels", "8", "8")
     assert "not the folder of a run" in refused(capsys, "train", new, "--resume")
     assert not any(tmp_path.iterdir())
 
@@ -130,6 +135,14 @@ def test_every_option_is_a_flag_and_is_shown_with_its_process(capsys: pytest.Cap
     listed = {name for names in SECTIONS.values() for name in names}
     assert listed == {option.name for option in collect(options_of(TrainConfig())) if "." not in option.name} - {"run"}
     assert max(len(line) for text in shown.values() for line in text.splitlines()) <= 104
+
+
+def test_help_breaks_lines_where_the_terminal_does(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = [line.rstrip() for line in help_of(capsys, "export").splitlines()]
+    assert lines[0] == "softdiff export RUN DIR"  # it has no options
+    assert "or blurring also with diffusers' DDPMPipeline." in lines  # the docstring breaks within
+    assert not any(" None " in help_of(capsys, command) for command in ("train", "evaluate"))  # people type none
 
 
 def test_help_shows_the_values_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:

@@ -248,7 +248,7 @@ def test_options_survive_yaml_and_mirror_the_processes(tmp_path: Path) -> None:
         ("mixed_precision: fp8", "config: mixed_precision must be no, bf16 or fp16"),
         ("network: {channels: [3]}", "config: channels must be one or more integers >= 8"),
         ("network: {channels: []}", "config: channels must be one or more integers >= 8"),
-        ("network: {attention: [7]}", r"config: attention must be levels 0\.\.2, got \(7,\)"),
+        ("network: {attention: [7]}", r"attention must be levels 0\.\.2 of the 3 in channels .*, got \(7,\)"),
         ("network: 3", "wanted a mapping of the options of NetworkOptions, got int"),
     ],
 )

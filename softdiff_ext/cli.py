@@ -1,4 +1,4 @@
-"""The command `softdiff`: train, sample, info. Each command imports what it needs, so `info` works without any extra."""
+"""The command `softdiff`. Each command imports what it needs, so `info` works without any extra."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -46,9 +47,12 @@ def show_help(
         nested = (inspect.getdoc(option.group) or "").partition("\n")[0].rstrip(".") if "." in option.name else "Options"
         groups.setdefault("" if option.metavar else titles.get(option.name, nested), []).append(option)
 
-    names = " ".join(option.metavar for option in known if option.metavar)
-    console.print(Text(f"softdiff {command} {names} [options]".replace("  ", " "), style="bold"), width=width)
-    console.print(Padding(Text((inspect.getdoc(options) or "").partition("Args:")[0].strip()), (1, 0)), width=width)
+    usage = ["softdiff", command, *(option.metavar for option in known if option.metavar)]
+    usage += [] if all(option.metavar for option in known) else ["[options]"]
+    console.print(Text(" ".join(usage), style="bold"), width=width)
+    paragraphs = (inspect.getdoc(options) or "").partition("Args:")[0].strip().split("\n\n")
+    words = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)  # lines break where the terminal wants it
+    console.print(Padding(Text(words), (1, 0)), width=width)
     for title, group in groups.items():
         if group:
             rows = [(name_of(option), explanation(option)) for option in group]
@@ -90,7 +94,7 @@ def metavar(kind: Any) -> str:
 
 def explanation(option: Option) -> Text:
     """What an option means, what it may be, and its value where it is not given."""
-    text = Text(option.text)
+    text = Text(re.sub(r"\bNone\b", "none", option.text))  # what a person types for it
     if choices := choices_of(option.kind):
         text.append(f" One of {', '.join(choices)}.")
     if option.default is not MISSING and option.default is not None and option.default is not False:

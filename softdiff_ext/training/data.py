@@ -79,7 +79,9 @@ def load_images(source: str, mode: str | None = None, options: ImageOptions | No
     options = ImageOptions() if options is None else options
     kind, _, path = source.partition(":")
     if kind not in {known.partition(":")[0] for known in SOURCES} or bool(path) == (kind == "digits") or source == "digits:":
-        raise ValueError(f"data must be one of {', '.join(SOURCES)}, got {source!r}")
+        there = "folder" if Path(source).is_dir() else "arrays" if source.endswith((".npy", ".npz")) else ""
+        hint = f"; did you mean {there}:{source}?" if there else ""
+        raise ValueError(f"data must be one of {', '.join(SOURCES)}, got {source!r}{hint}")
     if mode is not None and (kind not in READERS or mode not in MODES):
         raise ValueError(
             f"mode must be one of {', '.join(MODES)} and goes with {', '.join(READERS)}, got {mode!r} with {source!r}"

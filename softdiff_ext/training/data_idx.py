@@ -29,7 +29,7 @@ def read_idx(folder: Path, name: str, ndim: int) -> Tensor:
     """One idx file of bytes; raises as `read_idx_pair`."""
     path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"data: {folder / name} does not exist, nor does {name}.gz")
+        raise FileNotFoundError(f"data: {folder / name} does not exist, nor does {name}.gz (Debian: dataset-fashion-mnist)")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

@@ -16,6 +16,7 @@ from softdiff_ext.training.data_split import emoji_base_name
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _EMOJI_FILES = "img/*/64/*.png"  # of emoji-datasource-google and its siblings on npm
+_EMOJI_PACKAGE = "npm install emoji-datasource-google brings some"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,11 +61,12 @@ class EmojiReader(FolderReader):
     """
 
     def __init__(self, folder: Path) -> None:
-        _check_folder(folder)
+        _check_folder(folder, f" ({_EMOJI_PACKAGE})")
         self.folder = folder
         self.paths = sorted(path for path in folder.rglob("*.png") if path.match(_EMOJI_FILES)) or sorted(folder.glob("*.png"))
         if not self.paths:
-            raise ValueError(f"data: folder {folder} holds no emoji (looked for {_EMOJI_FILES} anywhere below, and *.png)")
+            looked = f"looked for {_EMOJI_FILES} anywhere below, and *.png; {_EMOJI_PACKAGE}"
+            raise ValueError(f"data: folder {folder} holds no emoji ({looked})")
 
     def name(self, i: int) -> str:
         return emoji_base_name(self.paths[i].stem)
@@ -133,9 +135,9 @@ class ArrayReader:
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, hint: str = "") -> None:
     if not folder.is_dir():
-        raise FileNotFoundError(f"data: folder {folder} does not exist")
+        raise FileNotFoundError(f"data: folder {folder} does not exist{hint}")
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -143,7 +143,8 @@ class NetworkOptions:
         # the attention of UNet2DModel's middle has heads of 8 channels
         check(self, "channels", "one or more integers >= 8", levels > 0 and all(whole(c, 8) for c in self.channels))
         check(self, "blocks", "an integer >= 1", whole(self.blocks, 1))
-        check(self, "attention", f"levels 0..{levels - 1}", all(whole(i) and i < levels for i in self.attention))
+        there = f"levels 0..{levels - 1} of the {levels} in channels (give --network.attention too)"
+        check(self, "attention", there, all(whole(i) and i < levels for i in self.attention))
         check(self, "dropout", "in [0, 1)", real(self.dropout) and 0.0 <= self.dropout < 1.0)
 
 
