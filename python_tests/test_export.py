@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline
+from safetensors import SafetensorError
 
 from softdiff_ext.cli import main
 from softdiff_ext.integrations.diffusers import SoftdiffPipeline
@@ -75,5 +76,13 @@ def test_export_refuses_and_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("softdiff_ext.integrations.diffusers.write_state", full)
-    assert "No space left on device" in refused(run, tmp_path / "other")
+    wanted = f"softdiff: export: {tmp_path / 'other'} cannot be written: "
+    assert refused(run, tmp_path / "other") == f"{wanted}No space left on device\n"
+    monkeypatch.undo()
+
+    def full_of_tensors(*arguments: object, **options: object) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_of_tensors)
+    assert refused(run, tmp_path / "other").startswith(f"{wanted}Error while serializing: No space left")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline", "run"]

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 
 from softdiff_ext.cli import main
@@ -380,6 +381,43 @@ def test_a_step_turns_no_tensor_into_a_number(tmp_path: Path, monkeypatch: pytes
         train(replace(TINY, steps=steps, log_every=100, checkpoint_every=100), tmp_path / f"{steps}")
         counts.append(looks)
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_is_named_by_whatever_is_written_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, flags = tmp_path / "run", as_flags(TINY, tmp_path / "tiny.yaml")
+
+    def full_file(_: Path, mode: str, **options: Any) -> IO[Any]:
+        return open("/dev/full", mode, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("softdiff_ext.training.log.open", full_file, raising=False)
+        assert main(["train", str(run), *flags]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"softdiff: {run}/log.jsonl: No space left on device"
+
+    room, write_event = [4], RecordWriter.write
+
+    def full_events(writer: RecordWriter, event: bytes) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_event(writer, event)
+
+    with monkeypatch.context() as patch:  # pytest turns what is left to the thread's own traceback into a failure
+        patch.setattr(RecordWriter, "write", full_events)
+        assert main(["train", str(tmp_path / "events"), *as_flags(LONG, tmp_path / "long.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] == f"softdiff: {tmp_path}/events/tensorboard: No space left on device"
+    assert "Traceback" not in error
+
+    train(TINY, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("softdiff_ext.training.files.open", full_file, raising=False)
+        assert main(["sample", str(tmp_path / "whole"), "--count", "2", "--steps", "2", "--out", str(tmp_path / "s")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"softdiff: {tmp_path}/s.npy: No space left on device"
+    assert not list(tmp_path.glob("*s.*"))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_one_clear_line(

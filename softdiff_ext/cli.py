@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("softdiff: stopped", file=sys.stderr)
         return 130
-    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ArithmeticError, ImportError, RuntimeError, TypeError, ValueError) as error:
         return fail(str(error))
 
 

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from softdiff_ext.integrations.conversion import scheduler_of
 from softdiff_ext.integrations.diffusers import SoftdiffPipeline
 from softdiff_ext.training.files import sync_folder
@@ -25,6 +27,7 @@ def export_run(run: Path, folder: Path) -> Path:
         folder.
     Raises:
         FileExistsError: folder is there already.
+        OSError: the disk refuses; nothing is left behind.
         ValueError: the run has no checkpoint, it is damaged, or no scheduler describes its process.
     """
     if folder.exists():
@@ -38,6 +41,9 @@ def export_run(run: Path, folder: Path) -> Path:
             _sync(file)
         sync_folder(beside)
         os.rename(beside, folder)
+    except (OSError, SafetensorError) as error:  # diffusers' files are written by safetensors, whose errors are its own
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OSError(f"export: {folder} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     sync_folder(folder.parent)

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from softdiff_ext.training.files import write_file
+from softdiff_ext.training.files import errors_name, write_file
 
 NAME = "log.jsonl"
 
@@ -24,15 +24,17 @@ class StepLog:
     """
 
     def __init__(self, run: Path, start: int) -> None:
-        path = run / NAME
-        if path.exists():
-            kept = [entry for entry in read_lines(path) if entry["step"] <= start]
-            write_file(path, "".join(map(_line, kept)).encode())
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  open as long as the run; a line at a time
+        self.path = run / NAME
+        if self.path.exists():
+            kept = [entry for entry in read_lines(self.path) if entry["step"] <= start]
+            write_file(self.path, "".join(map(_line, kept)).encode())
+        self._file = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  open as long as the run; a line at a time
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """One line; numbers that are not finite, for which JSON has no name, are left out."""
-        self._file.write(_line({"step": step, **{name: value for name, value in values.items() if math.isfinite(value)}}))
+        """One line; numbers that are not finite, for which JSON has no name, are left out. OSError names the file."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        with errors_name(self.path):
+            self._file.write(_line({"step": step, **finite}))
 
     def close(self) -> None:
         self._file.close()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from softdiff_ext.training.figures import image_sheet, save_png
+from softdiff_ext.training.files import errors_name
 from softdiff_ext.training.log import StepLog
 
 
@@ -30,14 +33,25 @@ class Record:
         self.log = StepLog(run, start) if writes else None
         self.writer = SummaryWriter(run / "tensorboard", purge_step=start + 1) if writes else None
         self.step, self.since = start, time.monotonic()
+        self.hook = threading.excepthook
 
     def __enter__(self) -> Record:
+        threading.excepthook = self._in_thread
         return self
 
+    def _in_thread(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread writes its file; it raises its error in this thread too, which says it in a line."""
+        if not (isinstance(failure.exc_value, OSError) and isinstance(failure.thread, _AsyncWriterThread)):
+            self.hook(failure)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.writer and self.log:
-            self.writer.close()
+        threading.excepthook = self.hook
+        if not self.writer or not self.log:
+            return
+        # a full disk refuses what is left as well, and that error would take the place of the one that names the file
+        with suppress(OSError) if isinstance(error, OSError) else nullcontext():
             self.log.close()
+            self.writer.close()
 
     def scalars(self, step: int, values: Mapping[str, float | Tensor]) -> None:
         """One point of each curve of the group "train", and the images/s of the steps since the last call."""
@@ -47,8 +61,9 @@ class Record:
         if self.writer and self.log:
             points = {name: float(value) for name, value in values.items()} | {"images_per_second": speed}
             self.log.add(step, points)
-            for name, value in points.items():
-                self.writer.add_scalar(f"train/{name}", value, step)
+            with errors_name(self.run / "tensorboard"):
+                for name, value in points.items():
+                    self.writer.add_scalar(f"train/{name}", value, step)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -62,6 +77,7 @@ class Record:
         if self.writer and self.log:
             sheet = image_sheet(images)
             save_png(self.run / "samples" / f"step-{step:08d}.png", sheet)
-            self.writer.add_image("samples", sheet, step)
-            self.writer.add_scalar("held_out/loss", held_out_loss, step)
+            with errors_name(self.run / "tensorboard"):
+                self.writer.add_image("samples", sheet, step)
+                self.writer.add_scalar("held_out/loss", held_out_loss, step)
             self.log.add(step, {"held_out_loss": held_out_loss})
