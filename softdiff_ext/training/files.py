@@ -31,7 +31,7 @@ def errors_name(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno is None:  # named already, or words of its own that a name would replace
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
