@@ -15,6 +15,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "gpu-check"
 SITE = WORK / "site"
+WRITING = 30.0  # seconds, for the report at the end
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 PYTEST_INI = """[pytest]
 addopts = --import-mode=importlib -ra --strict-markers
@@ -81,15 +83,26 @@ def last_line(text: str) -> str:
 
 def build(seconds: float) -> tuple[bool, str]:
     query = "import torch; print('%d%d' % torch.cuda.get_device_capability())"
-    found = subprocess.run([sys.executable, "-c", query], capture_output=True, text=True, check=False)
+    found = subprocess.run([sys.executable, "-c", query], capture_output=True, text=True, check=False, timeout=seconds)
     if found.returncode != 0:
         return False, f"torch finds no CUDA device: {last_line(found.stderr)}"
     architecture = found.stdout.split()[-1]
     shutil.rmtree(SITE, ignore_errors=True)
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--target", str(SITE)]
     options += ["-C", f"cmake.define.CMAKE_CUDA_ARCHITECTURES={architecture}-real", "-C", "cmake.define.SOFTDIFF_CUDA=ON"]
-    code, text = call([sys.executable, "-m", "pip", "install", *options, str(ROOT)], "build", seconds)
-    return code == 0, f"sm_{architecture}" if code == 0 else last_line(text)
+    code, _ = call([sys.executable, "-m", "pip", "install", *options, str(ROOT)], "build", seconds)
+    return code == 0, f"sm_{architecture}" if code == 0 else why_not_built((WORK / "build.log").read_text(errors="replace"))
+
+
+def why_not_built(log: str) -> str:
+    """The first error of CMake or of a compiler, which pip's last line does not repeat."""
+    lines = [line.strip() for line in log.splitlines()]
+    for i, line in enumerate(lines):
+        if line.startswith("CMake Error"):
+            return " ".join([part for part in lines[i : i + 4] if part][:2])[:160]
+        if re.search(r"(\berror:|\bfatal error\b|^ptxas (error|fatal))", line):
+            return line[:160]
+    return last_line(log)
 
 
 def uncollectable() -> dict[str, str]:
@@ -225,7 +238,7 @@ print(report(result))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--minutes", type=float, default=8.8)
+    parser.add_argument("--minutes", type=float, default=8.4)
     parser.add_argument("--only", nargs="+", choices=[stage.name for stage in STAGES])
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
@@ -236,11 +249,14 @@ def main() -> None:
     (WORK / "stages.json").write_text(json.dumps(results))
     options.out.mkdir(parents=True, exist_ok=True)
     arguments = [str(ROOT / "benchmarks"), str(WORK), str(options.out.resolve())]
-    written = subprocess.run(python("-c", WRITER, *arguments), cwd=ROOT, env=environment(), check=False)
-    if written.returncode != 0:  # nothing was built that could be described
+    try:
+        code = subprocess.run(python("-c", WRITER, *arguments), cwd=ROOT, env=environment(), timeout=WRITING).returncode
+    except subprocess.TimeoutExpired:
+        code = 124
+    if code != 0:  # nothing was built that could be described
         (options.out / "gpu.json").write_text(json.dumps({"schema": 1, "stages": results}, indent=1) + "\n")
         print(stage_table(results))
-    sys.exit(0 if written.returncode == 0 and all(result["status"] == "passed" for result in results) else 1)
+    sys.exit(0 if code == 0 and all(result["status"] == "passed" for result in results) else 1)
 
 
 if __name__ == "__main__":

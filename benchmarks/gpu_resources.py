@@ -1,29 +1,25 @@
-"""Registers, spills and stack of every CUDA kernel, and its instructions: what can be known of them without a GPU.
+"""Registers, shared memory, stack and spills of every CUDA kernel: what can be known of them without a GPU.
 
     python benchmarks/gpu_resources.py [--out benchmarks/results/gpu_resources.md]
 
-Reads what ptxas said when the package was built (build/*/ptxas) and, where cuobjdump is found (Python package
-nvidia-cuda-cuobjdump, or a CUDA toolkit), counts the instructions in the module's machine code. Kernels of square planes are
-straight lines of code in which each thread has one row and one column of N pixels, so a pixel takes (instructions / N); the
-bound is what an H100 can issue.
+Reads what ptxas said when the package was built (build/*/ptxas). A line of the table is a kernel with all its storage types and
+architectures; gpu_instructions.py counts what a pixel takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import softdiff_ext
-
 ROOT = Path(__file__).resolve().parent.parent
 MOST_REGISTERS, MOST_SHARED = 255, 100 * 1024
-H100_LANES_PER_SECOND = 132 * 4 * 32 * 1.755e9
-"""132 multiprocessors with four schedulers, each issuing 32 lanes of an instruction a clock, at 1.755 GHz (H100 SXM)."""
-H100_BYTES_PER_SECOND = 3.35e12
+RESULTS = ROOT / "benchmarks" / "results"
+MOST_OF_BLOCK = 99 * 1024  # kMaxSharedBytes of csrc/cuda/launch.hpp
+SM_90_REGISTERS, SM_90_SHARED, SM_90_WARPS = 65536, 227 * 1024, 64  # of a multiprocessor
+STORAGES = {"float": "float32", "Float16Bits": "float16", "BFloat16Bits": "bfloat16", "double": "float64"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,16 @@ class Kernel:
         """N of a kernel for square planes of N x N."""
         match = re.match(r"Square\w*<(\d+)", self.name)
         return int(match[1]) if match else None
+
+    @property
+    def family(self) -> str:
+        """The name without the storage type: SquareLevel<32>, TileKernel<false>, FillNormal."""
+        kept = [part for part in re.findall(r"[\w:]+", self.name) if part not in STORAGES]
+        return kept[0] + (f"<{', '.join(kept[1:])}>" if kept[1:] else "")
+
+    @property
+    def storage(self) -> str:
+        return next((STORAGES[part] for part in re.findall(r"\w+", self.name) if part in STORAGES), "-")
 
 
 ENTRY = re.compile(r"Compiling entry function '(?P<name>\S+)' for '(?P<architecture>\w+)'")
@@ -102,67 +108,81 @@ def breaches(found: list[Kernel]) -> list[str]:
     return wrong
 
 
-def cuobjdump() -> str | None:
-    """The program of a toolkit, or of the Python package."""
-    package = list(Path(softdiff_ext.__file__).parent.parent.glob("nvidia/**/bin/cuobjdump"))
-    return shutil.which("cuobjdump") or (str(package[0]) if package else None)
+def values_of_plane(family: str, side: int, tiles: int = 1) -> int:
+    """Numbers in shared memory for a plane (csrc/cuda/square.hpp): tiles, and the tables of the gains beside them."""
+    tables = {"SquareLevel": side + 16, "SquareCombine": 2 * side + 16, "SquareTransform": 0, "SquareEnergy": 2 * side + 2}
+    return tiles * side * (side + 1) + tables[family]
 
 
-def count_instructions(sass: str) -> dict[tuple[str, str], int]:
-    """(mangled kernel, architecture) -> instructions, of cuobjdump -sass; padding is left out."""
-    counts: dict[tuple[str, str], int] = {}
-    architecture, name = "", ""
-    for line in sass.splitlines():
-        if match := re.match(r"\s*arch = (\w+)", line):
-            architecture = match[1]
-        elif match := re.match(r"\s*Function : (\S+)", line):
-            name = match[1]
-        elif re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+\S", line) and " NOP " not in line and "NOP;" not in line:
-            counts[name, architecture] = counts.get((name, architecture), 0) + 1
-    return counts
+def planes_of_block(family: str, side: int, number_bytes: int, tiles: int = 1) -> int:
+    most = 1 if side >= 128 else 2 if side >= 64 else 4 if side >= 28 else 128 // side
+    return min(most, MOST_OF_BLOCK // (values_of_plane(family, side, tiles) * number_bytes))
 
 
-def instructions(program: str) -> dict[tuple[str, str], int]:
-    """(kernel, architecture) -> instructions in the built module."""
-    from softdiff_ext import _C
-
-    done = subprocess.run([program, "-sass", str(_C.__file__)], capture_output=True, text=True, check=True)
-    counts = count_instructions(done.stdout)
-    names = demangle([name for name, _ in counts])
-    return {(names[name], architecture): count for (name, architecture), count in counts.items() if "run_phases" in name}
+def shared_of_block(family: str, side: int, number_bytes: int, tiles: int = 1) -> int:
+    """Bytes of shared memory that a launch asks for."""
+    return planes_of_block(family, side, number_bytes, tiles) * values_of_plane(family, side, tiles) * number_bytes
 
 
-def table(found: list[Kernel], counted: dict[tuple[str, str], int]) -> str:
-    lines = [
-        "| kernel | architecture | registers | stack | spills | instructions | a pixel | H100: ps a pixel to issue |",
-        "|---" * 8 + "|",
-    ]
-    for k in found:
-        count = counted.get((k.name, k.architecture))
-        pixel = count / k.side if count and k.side else None
-        issue = f"{pixel / H100_LANES_PER_SECOND * 1e12:.2f}" if pixel else "-"
-        cells = [k.name, k.architecture, k.registers, k.stack, k.spill_stores + k.spill_loads, count or "-"]
-        cells += [f"{pixel:.1f}" if pixel else "-", issue]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def blocks_of_multiprocessor(family: str, side: int, storage: str, registers: int) -> int:
+    """How many blocks an SM of an H100 holds at a time."""
+    number_bytes = 8 if storage == "float64" else 4
+    warps = -(-side * planes_of_block(family, side, number_bytes) // 32)
+    by_registers = SM_90_REGISTERS // (warps * 32 * -(-registers // 8) * 8)
+    by_shared = SM_90_SHARED // (shared_of_block(family, side, number_bytes) + 1024)  # 1 KB of each block is the system's
+    return min(by_registers, by_shared, SM_90_WARPS // warps, 32)
+
+
+def registers_of(family: str, side: int, storage: str, architecture: str) -> int:
+    wanted = (f"{family}<{side}>", storage, architecture)
+    return next(k.registers for k in kernels() if (k.family, k.storage, k.architecture) == wanted)
+
+
+def span(values: list[int]) -> str:
+    return "-" if not values else str(values[0]) if min(values) == max(values) else f"{min(values)}-{max(values)}"
+
+
+def shared_text(found: list[Kernel]) -> str:
+    """KB of a block: of one image, and of as many as the kernel takes at a time."""
+    name, side = found[0].family, found[0].side
+    if side is None:
+        return f"to {MOST_OF_BLOCK // 1024}" if name == "TileKernel<false>" else "under 48"
+    family, number_bytes = name.split("<")[0], 8 if all(k.storage == "float64" for k in found) else 4
+    tiles = [n for n in (1, 2, 3) if n == 1 or (family == "SquareCombine" and planes_of_block(family, side, number_bytes, n))]
+    return " / ".join(f"{shared_of_block(family, side, number_bytes, n) / 1024:.0f}" for n in tiles)
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *lines])
+
+
+def resource_table(found: list[Kernel]) -> str:
+    families: dict[str, list[Kernel]] = {}
+    for kernel in sorted(found, key=lambda k: (k.family.split("<")[0], k.side or 0, k.family)):
+        families.setdefault(kernel.family, []).append(kernel)
+    lines = []
+    for name, members in families.items():
+        registers = [span([k.registers for k in members if k.storage == storage]) for storage in STORAGES.values()]
+        spills = sum(k.spill_stores + k.spill_loads for k in members)
+        lines.append([name, *registers, shared_text(members), str(max(k.stack for k in members)), str(spills)])
+    return table(["kernel", *(f"{s}: registers" for s in STORAGES.values()), "shared, KB", "stack", "spills"], lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "gpu_resources.md")
+    parser.add_argument("--out", type=Path, default=RESULTS / "gpu_resources.md")
     options = parser.parse_args()
     found = kernels()
     if not found:
         raise SystemExit("no build with CUDA was found: build/*/ptxas has no logs")
-    program = cuobjdump()
-    counted = instructions(program) if program else {}
-    memory = 8 / H100_BYTES_PER_SECOND * 1e12
+    architectures = sorted({k.architecture for k in found}, key=lambda name: int(name[3:]))
     text = (
-        "# CUDA kernels: registers, spills, instructions\n\n"
+        "# CUDA kernels: registers, shared memory, spills\n\n"
         "Written by `python benchmarks/gpu_resources.py` from the compiler's own report; nothing here was measured on a GPU. "
-        f"Reading and writing a float32 pixel once takes an H100 {memory:.2f} ps; a kernel is bound by memory where issuing "
-        "its instructions takes less. Kernels are counted as they lie in the module: where they loop, an instruction runs "
-        "more than once, so they have no number a pixel.\n\n" + table(found, counted) + "\n"
+        f"{len(found)} kernels: a line stands for all storage types and for {', '.join(architectures)}; ranges are over these. "
+        "Shared memory is what a block of a launch asks for, for one, two and three transformed images where that differs "
+        f"(doubles take twice as much, or fewer planes a block); none may pass {MOST_OF_BLOCK // 1024} KB. Stack is in bytes, "
+        "spills in bytes of all together.\n\n" + resource_table(found) + "\n"
     )
     options.out.write_text(text)
     print(text)

@@ -9,7 +9,16 @@ import torch
 
 import softdiff_ext as sd
 
-SHAPES = ((3, 2, 8, 8), (2, 3, 28, 28), (2, 1, 64, 64), (2, 1, 12, 20), (1, 2, 109, 7), (1, 1, 256, 40), (1, 1, 1, 1))
+SHAPES = (
+    (3, 2, 8, 8),
+    (2, 3, 28, 28),
+    (2, 1, 64, 64),
+    (2, 1, 12, 20),
+    (1, 2, 109, 7),
+    (1, 1, 256, 40),
+    (1, 1, 1, 1),
+    (1, 1, 170, 180),
+)  # the last one in panels
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 

@@ -100,10 +100,10 @@ class Emulator:
     def __init__(self, module: ModuleType) -> None:
         self.module: Any = module
 
-    def begin(self, order_seed: int = 0, dropped_barrier: int = -1, dry: bool = False) -> None:
-        """A new report. Threads run in an order drawn from the seed; one barrier of each kernel can be left out; dry: launches
-        are written down and not run."""
-        self.module.begin(order_seed, dropped_barrier, dry)
+    def begin(self, order_seed: int = 0, dropped_barrier: int = -1, dry: bool = False, dropped_launch: int = -1) -> None:
+        """A new report. Threads run in an order drawn from the seed; one barrier can be left out, in one launch or in all of
+        them; dry: launches are written down and not run."""
+        self.module.begin(order_seed, dropped_barrier, dry, dropped_launch)
 
     def report(self) -> dict[str, Any]:
         """Numbers of races, uninitialised, out_of_bounds, unwritten, launches, blocks, barriers, reads, writes; and `first`."""

@@ -7,11 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import softdiff_ext as sd
 from softdiff_ext import _C
 
 from .benchmark_modules import load
+from .emulated import Emulator
 
 LOG = """
 ptxas info    : Compiling entry function '_ZN8softdiff4cuda10run_phasesINS0_11SquareLevelILi32EfEEEEvNT_6ParamsEl' for 'sm_90'
@@ -22,15 +24,6 @@ ptxas info    : Compiling entry function '_ZN8softdiff4cuda10run_phasesINS0_10Fi
 ptxas info    : Function properties for _ZN8softdiff4cuda10run_phasesINS0_10FillNormalIdEEEEvNT_6ParamsEl
     40 bytes stack frame, 48 bytes spill stores, 68 bytes spill loads
 ptxas info    : Used 64 registers, used 1 barriers, 40 bytes cumulative stack size, 512 bytes smem
-"""
-SASS = """
-	.target	sm_90
-		arch = sm_90
-		Function : _Z1fv
-        /*0000*/                   LDC R1, c[0x0][0x28] ;                        /* 0x00000a00ff017b82 */
-                                                                                 /* 0x000fe20000000800 */
-        /*0010*/                   EXIT ;                                        /* 0x000000000000794d */
-        /*0020*/                   NOP;                                          /* 0x0000000000007918 */
 """
 
 
@@ -43,16 +36,52 @@ def test_reads_the_compiler_s_report(resources: ModuleType) -> None:
     first, second = resources.read_log(LOG)
     assert first == resources.Kernel("SquareLevel<32, float>", "sm_90", 68, 0, 0, 0, 0)
     assert second == resources.Kernel("FillNormal<double>", "sm_120", 64, 40, 48, 68, 512)
-    assert first.side == 32
-    assert second.side is None
+    assert (first.side, first.family, first.storage) == (32, "SquareLevel<32>", "float32")
+    assert (second.side, second.family, second.storage) == (None, "FillNormal", "float64")
     assert resources.breaches([first]) == []
     assert resources.breaches([second]) == ["FillNormal<double>, sm_120: spills 48 + 68 bytes"]
     assert len(resources.breaches([resources.Kernel("K", "sm_80", 256, 0, 0, 0, 0)])) == 1
     assert len(resources.breaches([resources.Kernel("K", "sm_80", 9, 0, 0, 0, 200_000)])) == 1
 
 
-def test_counts_instructions(resources: ModuleType) -> None:
-    assert resources.count_instructions(SASS) == {("_Z1fv", "sm_90"): 2}
+def test_a_line_of_the_table_is_a_kernel_of_all_types_and_architectures(resources: ModuleType) -> None:
+    found = [
+        resources.Kernel(f"SquareLevel<{side}, {storage}>", architecture, registers, 0, spill, 0, 0)
+        for side, storage, architecture, registers, spill in (
+            (128, "float", "sm_80", 160, 0),
+            (128, "float", "sm_90", 168, 8),
+            (128, "Float16Bits", "sm_90", 166, 0),
+            (32, "float", "sm_90", 72, 0),
+        )
+    ]
+    head, _, *lines = resources.resource_table(found).splitlines()
+    assert head.startswith("| kernel | float32: registers | float16: registers |")
+    assert lines == [
+        "| SquareLevel<32> | 72 | - | - | - | 17 | 0 | 0 |",
+        "| SquareLevel<128> | 160-168 | 166 | - | - | 65 | 0 | 8 |",
+    ]
+
+
+@pytest.mark.parametrize("side", [8, 16, 28, 32, 64, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shared_memory_is_what_launches_ask_for(
+    side: int, dtype: torch.dtype, resources: ModuleType, emulator: Emulator
+) -> None:
+    if dtype == torch.float64 and side > 32:
+        return  # no kernels of their own
+    x, number_bytes = torch.zeros((300, 1, side, side), dtype=dtype), dtype.itemsize
+    s, t = sd.Level(-0.1, 0.5, 0.2, 1e-2), sd.Level(-0.4, 1.0, 0.6, 1e-2)
+    emulator.begin(dry=True)
+    sd.dct_blur(x, 1.0)
+    sd.spectral_filter(x, torch.ones((side, side), dtype=dtype))
+    sd.dct(x)
+    sd.soft_score_loss(x, x, t)
+    sd.posterior_sample(x, x, s, t)
+    wanted = [("SquareLevel", 1), ("SquareCombine", 1), ("SquareTransform", 1), ("SquareEnergy", 1), ("SquareCombine", 2)]
+    square = [(launch[2], launch[3]) for launch in emulator.report()["log"] if "square" in launch[0]]
+    for (threads, shared), (family, tiles) in zip(square, wanted, strict=side < 128):
+        assert threads == side * resources.planes_of_block(family, side, number_bytes, tiles)
+        assert shared == resources.shared_of_block(family, side, number_bytes, tiles)
 
 
 def test_no_kernel_spills(resources: ModuleType) -> None:

@@ -131,26 +131,6 @@ def test_an_empty_batch_launches_nothing(emulator: Emulator, shape: tuple[int, .
     assert emulator.report()["launches"] == 0
 
 
-def races_without(barrier: int, case: Case, name: str) -> bool:
-    with pytest.MonkeyPatch.context() as patch, on_the_device(patch) as emulator:
-        emulator.begin(1, barrier)
-        OPERATIONS[name](case)
-        return emulator.report()["races"] > 0
-
-
-# The phases of a plane: gains, (noise,) split, leaves, butterflies of the columns; split, leaves of the rows; mix; and back.
-# Gains and noise are read by the mixing only, so the barriers right behind them are the only ones that nobody needs.
-@pytest.mark.parametrize(("name", "spare"), [("blur", 1), ("markov", 2)])
-def test_every_barrier_is_needed(name: str, spare: int) -> None:
-    case = Case(Image((1, 1, 72, 40), torch.float32, "contiguous", 5), 2)
-    phases = load().tile_plan("combine", 1, 1, 72, 40, images=1 if name == "blur" else 2, noise=name == "markov")["passes"][0][
-        "steps"
-    ]
-    found = [races_without(barrier, case, name) for barrier in range(phases - 1)]
-    assert found == [False] * spare + [True] * (phases - 1 - spare)
-    assert not races_without(-1, case, name)
-
-
 # ---- launches as numbers ----------------------------------------------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ def test_a_stage_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -
 
 def test_stages_fit_into_nine_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     check = load("gpu_check", monkeypatch)
-    assert sum(stage.limit for stage in check.STAGES) <= 9 * 60
+    assert sum(stage.limit for stage in check.STAGES) + check.WRITING <= 9 * 60
 
 
 def test_a_command_out_of_time_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,6 +150,19 @@ def test_a_command_out_of_time_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert check.call(["sh", "-c", "echo begun; sleep 30"], "log", 1.0) == (124, "begun")
     assert time.monotonic() - begun < 10.0
     assert check.call(["sh", "-c", "echo a; exit 3"], "log", 5.0) == (3, "a")
+
+
+FAILED = "\nERROR: Failed building wheel\n"
+LOGS = {
+    "a\nCMake Error at lists:9 (m):\n  no CUDA compiler\n\nCall Stack": "CMake Error at lists:9 (m): no CUDA compiler",
+    "x.cu(3): error: no such type\n1 error detected": "x.cu(3): error: no such type",
+    "no CMake here": FAILED.strip(),
+}
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_a_build_that_fails_says_why(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load("gpu_check", monkeypatch).why_not_built(log + FAILED) == LOGS[log]
 
 
 def test_files_that_cannot_be_collected_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ py::dict report() {
     numbers["first"] = found.first;
     py::list log;
     for (const emulation::Launch& launch : found.log)
-        log.append(py::make_tuple(launch.kernel, launch.blocks, launch.threads, launch.shared_bytes));
+        log.append(py::make_tuple(launch.kernel, launch.blocks, launch.threads, launch.shared_bytes, launch.barriers));
     numbers["log"] = log;
     return numbers;
 }
@@ -35,13 +35,13 @@ py::dict report() {
 void define_emulator(py::module_& m) {
     m.def(
         "begin",
-        [](std::uint64_t order_seed, int dropped_barrier, bool dry) {
-            emulation::Machine::instance().begin(order_seed, dropped_barrier, dry);
+        [](std::uint64_t order_seed, int dropped_barrier, bool dry, int dropped_launch) {
+            emulation::Machine::instance().begin(order_seed, dropped_barrier, dry, dropped_launch);
         },
-        py::arg("order_seed") = 0, py::arg("dropped_barrier") = -1, py::arg("dry") = false,
-        "A new report; threads in the order of a seed; one barrier of each kernel left out, or -1; dry: launches are logged "
-        "and "
-        "not run.");
+        py::arg("order_seed") = 0, py::arg("dropped_barrier") = -1, py::arg("dry") = false, py::arg("dropped_launch") = -1,
+        "A new report; threads in the order of a seed; one barrier left out, in one launch or in all of them; dry: launches "
+        "are "
+        "logged and not run.");
     m.def("run_fault", &emulation::run_fault, py::arg("name"),
           "Run a kernel that is wrong on purpose: does the report say so?");
     m.def("report", &report, "What the calls since `begin` did, and the first complaint in words.");

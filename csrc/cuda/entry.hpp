@@ -6,7 +6,7 @@
 
 #include "generic.hpp"
 #include "pointwise.hpp"
-#include "square.hpp"
+#include "square_transform.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {

@@ -3,8 +3,10 @@
 //   Params                      plain data, passed by value
 //   kName                       what errors and reports call it
 //   kMaxThreads, kMinBlocks     bounds for the compiler (__launch_bounds__)
-//   phases(params)              how many phases, the same for all threads; a barrier stands between two phases, never in one
-//   template <class Space> static void phase(int i, const Params&, Where, typename Space::Shared)     one phase of one thread
+//   kMostPhases                 the most phases there can be, all in one straight line of code; 0: steps of a program, in a
+//   loop phases(params)              how many phases, the same for all threads; a barrier stands between two phases, never in
+//   one template <class Space> static void phase(int i, const Params&, Where, typename Space::Shared)     one phase of one
+//   thread
 //
 // all of them static, phases and phase SOFTDIFF_INLINE. No register survives a phase: what one phase leaves for another is in
 // shared or global memory. A block sees only what it wrote itself to global memory, and what earlier launches did.
@@ -17,6 +19,13 @@
 #include <cstdint>
 
 #include "../core/config.hpp"
+
+// A loop whose body is there once: what SOFTDIFF_UNROLL is not.
+#if defined(__CUDACC__)
+#define SOFTDIFF_ROLLED _Pragma("unroll 1")
+#else
+#define SOFTDIFF_ROLLED
+#endif
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {

@@ -13,16 +13,32 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
+// Phases I .. phases - 1 one after the other. Not a loop to be unrolled: where a phase is long the compiler leaves it one, and
+// works out each time where a thread is.
+template <class Kernel, int I>
+__device__ __forceinline__ void phases_from(int phases, const typename Kernel::Params& params, const Where& where,
+                                            Device::Shared shared) {
+    if constexpr (I < Kernel::kMostPhases) {
+        if (I >= phases) return;  // all threads do
+        if constexpr (I > 0) __syncthreads();
+        Kernel::template phase<Device>(I, params, where, shared);
+        phases_from<Kernel, I + 1>(phases, params, where, shared);
+    }
+}
+
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kMaxThreads, Kernel::kMinBlocks)
     run_phases(const __grid_constant__ typename Kernel::Params params, std::int64_t first_block) {
     extern __shared__ __align__(16) unsigned char shared[];
     const Where where{first_block + blockIdx.x, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
     const int phases = Kernel::phases(params);
-#pragma unroll
-    for (int i = 0; i < phases; ++i) {
-        if (i > 0) __syncthreads();
-        Kernel::template phase<Device>(i, params, where, shared);
+    if constexpr (Kernel::kMostPhases > 0) {
+        phases_from<Kernel, 0>(phases, params, where, shared);
+    } else {
+        for (int i = 0; i < phases; ++i) {
+            if (i > 0) __syncthreads();
+            Kernel::template phase<Device>(i, params, where, shared);
+        }
     }
 }
 

@@ -54,8 +54,7 @@ SOFTDIFF_INLINE void with_radix(int radix, Body body) {
         case 2: return body(std::integral_constant<int, 2>{});
         case 4: return body(std::integral_constant<int, 4>{});
         case 8: return body(std::integral_constant<int, 8>{});
-        case 16: return body(std::integral_constant<int, 16>{});
-        default: return body(std::integral_constant<int, 32>{});
+        default: return body(std::integral_constant<int, kMaxDeviceRadix>{});
     }
 }
 

@@ -62,7 +62,7 @@ HostLine<T>::HostLine(int size) {
     while (t.leaf % 2 == 0 && !has_leaf_codelet(t.leaf)) {
         t.leaf /= 2;
         t.slots *= 2;
-        if (t.radix < kMaxRadix) {
+        if (t.radix < kMaxDeviceRadix) {
             t.radix *= 2;
         } else {
             ++t.halvings;
@@ -207,8 +207,7 @@ void HostLine<T>::build_odd_leaf() {
     const int points = std::max(n, kShortest);
     std::vector<CirclePoint<T>> circle;
     circle.reserve(static_cast<std::size_t>(points));
-    for (int m = 0; m < points; ++m)
-        circle.push_back({static_cast<T>(cosine(2LL * m, n)), static_cast<T>(sine(2LL * m, n))});
+    for (int m = 0; m < points; ++m) circle.push_back({static_cast<T>(cosine(2LL * m, n)), static_cast<T>(sine(2LL * m, n))});
     tables_.circle = append(circle);
 }
 

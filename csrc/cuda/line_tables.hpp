@@ -1,6 +1,6 @@
 // How a block transforms a line of any length N, and the tables for it in device memory. N = radix * 2^halvings * leaf:
 //
-//   split     `radix` values at a time in registers (core/radix.hpp), for lines above 32 * 32 then one level at a time
+//   split     `radix` values at a time in registers (core/radix.hpp), for lines above 16 * 32 then one level at a time
 //   leaves    of even length 16 .. 32: codelets; of odd length: the cosine and sine half of a real DFT (cpu/odd.hpp), dense
 //   outputs   butterflies between the leaves, in levels whose pairs are apart from each other
 //
@@ -17,6 +17,7 @@
 namespace softdiff {
 
 constexpr int kMaxButterflyLevels = 12;
+constexpr int kMaxDeviceRadix = 16;  // 32 values, their places and rotations at once are more than there are registers
 
 // C2 or C4 of odd length, or C3, as columns of the tables below.
 enum class LeafKind : int { kDct2 = 0, kDct3 = 1, kDct4 = 2 };

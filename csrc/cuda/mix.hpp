@@ -9,6 +9,7 @@
 #include "../core/storage.hpp"
 #include "gain.hpp"
 #include "launch.hpp"
+#include "line_tables.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -22,6 +23,7 @@ struct CombineParams {
     int pixel_terms;
     bool spectral_noise, pixel_noise;  // drawn noise, and where it is added
     int planes_per_block;
+    Divider area_apart, width_apart;  // of kernels without a transform: pixels of a plane, of a row
 };
 
 namespace detail {
@@ -90,7 +92,18 @@ SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const 
     }
 }
 
-// The constants and pixel gains of the plane of sample b and channel c, by one thread.
+// The constants and pixel gains of a plane of sample b by one thread, where they are those of a level.
+template <class Space, class T, class View>
+SOFTDIFF_OUTLINE void fill_level(const CombineParams& p, std::int64_t b, GainTables<View> tables) {
+    const Level t = level_at<Space>(p.task.t, b);
+    const double a = exp(t.log_a);
+    tables.constants[0] = static_cast<T>(a * (1.0 - t.floor));
+    tables.constants[1] = static_cast<T>(a * t.floor);
+    tables.numbers[0] = static_cast<T>(p.task.power == 2 ? a * a : a);
+    tables.numbers[2] = static_cast<T>(t.sigma);
+}
+
+// The same of sample b and channel c for gains of any kind.
 template <class Space, class T, class View>
 SOFTDIFF_OUTLINE void fill_constants(const CombineParams& p, std::int64_t b, std::int64_t c, GainTables<View> tables) {
     const cuda::Combine& task = p.task;
@@ -103,16 +116,8 @@ SOFTDIFF_OUTLINE void fill_constants(const CombineParams& p, std::int64_t b, std
         }
         return;
     }
-    const Level t = level_at<Space>(task.t, b);
-    if (task.kind == GainKind::kLevel) {
-        const double a = exp(t.log_a);
-        tables.constants[0] = static_cast<T>(a * (1.0 - t.floor));
-        tables.constants[1] = static_cast<T>(a * t.floor);
-        tables.numbers[0] = static_cast<T>(task.power == 2 ? a * a : a);
-        tables.numbers[2] = static_cast<T>(t.sigma);
-        return;
-    }
-    const Level s = level_at<Space>(task.s, b);
+    if (task.kind == GainKind::kLevel) return fill_level<Space, T>(p, b, tables);
+    const Level t = level_at<Space>(task.t, b), s = level_at<Space>(task.s, b);
     const StepConstants<T> k = make_step_constants<T>(s, t, task.rule, task.parameter, task.prediction);
     put_step<T>(k, tables.constants);
     const StepCoefficients<T> flat = step_at<T>(k, T(1), T(1), T(0), T(0));
@@ -138,15 +143,11 @@ struct PlaneGains {
         }
     }
 
-    SOFTDIFF_INLINE StepCoefficients<T> at(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
-        switch (p.task.kind) {
-            case GainKind::kLevel: return of_kind<GainKind::kLevel>(b, c, h, w, i, j);
-            case GainKind::kStep: return of_kind<GainKind::kStep>(b, c, h, w, i, j);
-            default: return of_kind<GainKind::kMap>(b, c, h, w, i, j);
-        }
+    // Of a level or a step.
+    SOFTDIFF_INLINE StepCoefficients<T> computed(int i, int j) const {
+        if (p.task.kind == GainKind::kLevel) return of_kind<GainKind::kLevel>(0, 0, 0, 0, i, j);
+        return of_kind<GainKind::kStep>(0, 0, 0, 0, i, j);
     }
-
-    // The same where the caller knows the kind.
     template <GainKind Kind>
     SOFTDIFF_INLINE StepCoefficients<T> of_kind(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
         if constexpr (Kind == GainKind::kLevel) {
@@ -238,14 +239,36 @@ SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type pixel_terms(const CombinePa
     return sum;
 }
 
-// body(element, noise) for the elements [first, last): with drawn noise where the kernel adds some, else 0.
-template <class Space, class T, class Body>
+// body(element, noise, read(element)) for the elements [first, last): with drawn noise where the kernel adds some, else 0. What
+// is in global memory is read for all elements of a counter before the first of them is written: for all that the compiler
+// knows a result may be what is read next, and one value at a time would leave the memory idle. The body, which is long where
+// gains are worked out, is there once.
+template <class Space, class T, class Read, class Body>
 SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, std::int64_t first, std::int64_t last,
-                                      int thread, int threads, Body body) {
-    if (with_noise) {
-        for_each_normal<T>(seed_of<Space>(p.task.seed), first, last, thread, threads, body);
-    } else {
-        for (std::int64_t e = first + thread; e < last; e += threads) body(e, T(0));
+                                      int thread, int threads, Read read, Body body) {
+    const PhiloxKeys keys = philox_keys(with_noise ? seed_of<Space>(p.task.seed) : 0);
+    const std::int64_t first_block = first / kNormalBlock;
+    const auto counters = static_cast<int>(ceil_of(last, kNormalBlock) - first_block) * kNormalLanes;
+    for (int i = thread; i < counters; i += threads) {
+        const std::int64_t element = (first_block + i / kNormalLanes) * kNormalBlock + i % kNormalLanes;
+        decltype(read(first)) kept[4]{};
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < 4; ++k) {
+            const std::int64_t at = element + k * kNormalLanes;
+            if (at >= first && at < last) kept[k] = read(at);
+        }
+        NormalQuad<T> quad{};
+        if (with_noise) quad = normal_quad<T>(static_cast<std::uint64_t>(first_block * kNormalLanes + i), keys);
+        SOFTDIFF_ROLLED
+        for (int k = 0; k < 4; ++k) {
+            const std::int64_t at = element + k * kNormalLanes;
+            if (at >= first && at < last) body(at, quad.value[0], kept[0]);
+            SOFTDIFF_UNROLL
+            for (int next = 1; next < 4; ++next) {  // moved up, since registers have no index
+                quad.value[next - 1] = quad.value[next];
+                kept[next - 1] = kept[next];
+            }
+        }
     }
 }
 

@@ -13,19 +13,23 @@ struct PointwiseCombine {
     using T = typename ArithmeticOf<Storage>::Type;
     using Params = CombineParams;
     static constexpr const char* kName = "pointwise combine";
+    static constexpr int kMostPhases = 2;
     static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == sizeof(double) ? 2 : 3;
     static constexpr int kNumbers = 4;               // of each plane: kTerms gains, one to spare
+    static_assert(kNumbers + kConstants == 16);      // so that what follows is aligned
     static constexpr std::int64_t kElements = 4096;  // of a block: planes_per_block planes, or a piece of one
 
     static std::int64_t pieces(const Params& p) { return ceil_of(p.task.height * p.task.width, kElements); }
     static LaunchShape shape(Params& p) {
         const std::int64_t area = p.task.height * p.task.width;
         p.planes_per_block = static_cast<int>(area >= kElements ? 1 : std::min<std::int64_t>(kElements / area, 256));
+        p.area_apart = Divider::of(area);
+        p.width_apart = Divider::of(p.task.width);
         return {ceil_of(p.planes, p.planes_per_block) * pieces(p), kMaxThreads,
-                p.planes_per_block * static_cast<int>((kNumbers + kConstants) * sizeof(T))};
+                p.planes_per_block * static_cast<int>((kNumbers + kConstants) * sizeof(T) + kTerms * sizeof(std::int64_t))};
     }
 
-    static SOFTDIFF_INLINE int phases(const Params&) { return 2; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return kMostPhases; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
@@ -34,13 +38,17 @@ struct PointwiseCombine {
         const int planes =
             static_cast<int>(first_plane + p.planes_per_block <= p.planes ? p.planes_per_block : p.planes - first_plane);
         auto numbers = Space::template shared<T>(shared, 0);
+        const auto values = p.planes_per_block * static_cast<int>((kNumbers + kConstants) * sizeof(T));
+        auto offsets = Space::template shared<std::int64_t>(shared, values);  // where a plane of each image begins
         if (i == 0) {
             auto constants = numbers + p.planes_per_block * kNumbers;
             for (int q = where.thread; q < planes; q += where.threads) {
                 const std::int64_t plane = first_plane + q;
                 using View = decltype(numbers);
                 GainTables<View> tables{{}, {}, {}, {}, constants + q * kConstants, numbers + q * kNumbers};
-                fill_constants<Space, T>(p, plane / p.task.channels, plane % p.task.channels, tables);
+                const std::int64_t b = plane / p.task.channels, c = plane % p.task.channels;
+                fill_constants<Space, T>(p, b, c, tables);
+                for (int term = 0; term < kTerms; ++term) offsets[q * kTerms + term] = plane_offset(p.task.term[term], b, c);
             }
             return;
         }
@@ -48,16 +56,32 @@ struct PointwiseCombine {
         const std::int64_t end =
             parts == 1 ? begin + planes * area : (piece + 1 == parts ? (first_plane + 1) * area : begin + kElements);
         auto out = Space::global(static_cast<Storage*>(p.task.out));
-        const int width = static_cast<int>(p.task.width);
-        for_each_element<Space, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, [&](std::int64_t e, T n) {
-            const std::int64_t plane = e / area;
-            const auto at = static_cast<int>(e - plane * area);
-            auto own = numbers + (plane - first_plane) * kNumbers;
-            T value =
-                pixel_terms<Space, Storage>(p, own, plane / p.task.channels, plane % p.task.channels, at / width, at % width);
-            if (p.task.draw_noise) value += static_cast<T>(own[2]) * n;
-            out[e] = Narrow<Storage>::from(value);
-        });
+        // Positions among the planes of the block are 32-bit, as those within a plane (bindings/device_call.hpp).
+        const std::int64_t origin = first_plane * area;
+        const auto plane_of = [&](std::uint32_t local) { return parts == 1 ? p.area_apart.divide(local) : 0U; };
+        const auto terms = [&](std::int64_t e) -> T {
+            const auto local = static_cast<std::uint32_t>(e - origin), q = plane_of(local);
+            const std::uint32_t at = local - q * p.area_apart.divisor, h = p.width_apart.divide(at);
+            const auto w = static_cast<int>(at - h * p.width_apart.divisor);
+            T sum = 0;
+            SOFTDIFF_UNROLL
+            for (int term = 0; term < kTerms; ++term) {
+                if (!p.pixel[term]) continue;
+                const Image& image = p.task.term[term];
+                const std::int64_t plane = offsets[q * kTerms + term];
+                sum += static_cast<T>(numbers[q * kNumbers + term]) *
+                       pixel_at<Space, Storage>(image, plane + static_cast<int>(h) * image.stride[2] + w * image.stride[3]);
+            }
+            return sum;
+        };
+        for_each_element<Space, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, terms,
+                                   [&](std::int64_t e, T n, T value) {
+                                       if (p.task.draw_noise) {
+                                           const std::uint32_t q = plane_of(static_cast<std::uint32_t>(e - origin));
+                                           value += static_cast<T>(numbers[q * kNumbers + 2]) * n;
+                                       }
+                                       out[e] = Narrow<Storage>::from(value);
+                                   });
     }
 };
 
@@ -70,11 +94,12 @@ struct FillNormal {
     using T = typename ArithmeticOf<Storage>::Type;
     using Params = NormalParams;
     static constexpr const char* kName = "normal";
+    static constexpr int kMostPhases = 1;
     static constexpr int kMaxThreads = 256, kMinBlocks = 4;
     static constexpr std::int64_t kElements = 4096;
 
     static LaunchShape shape(const Params& p) { return {ceil_of(p.task.size, kElements), kMaxThreads, 0}; }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 1; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return kMostPhases; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {
@@ -95,6 +120,7 @@ template <class T>
 struct StepMaps {
     using Params = CoefficientParams;
     static constexpr const char* kName = "step coefficients";
+    static constexpr int kMostPhases = 2;
     static constexpr int kMaxThreads = 256, kMinBlocks = 1;
     static constexpr std::int64_t kElements = 1024;
 
@@ -102,7 +128,7 @@ struct StepMaps {
         return {p.task.batch * ceil_of(p.task.height * p.task.width, kElements), kMaxThreads,
                 static_cast<int>(kConstants * sizeof(T))};
     }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 2; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return kMostPhases; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
@@ -140,10 +166,11 @@ template <class T>
 struct SumChannels {
     using Params = SumParams;
     static constexpr const char* kName = "sum over channels";
+    static constexpr int kMostPhases = 1;
     static constexpr int kMaxThreads = 128, kMinBlocks = 1;
 
     static LaunchShape shape(const Params& p) { return {ceil_of(p.batch, kMaxThreads), kMaxThreads, 0}; }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 1; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return kMostPhases; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {

@@ -7,7 +7,8 @@
 //                 neighbouring threads work on neighbouring frequencies
 //   columns out   C3 of the columns to the result; through the tile where something is added in pixel space
 //
-// 8 bytes a pixel move through global memory (float32, one image), and 6 times 4 through shared memory.
+// 8 bytes a pixel move through global memory (float32, one image), and 5 times 4 through shared memory: the tile
+// twice in and twice out, and the decays.
 #pragma once
 
 #include "../core/codelets.hpp"
@@ -22,8 +23,8 @@ struct SquarePlane {
     static constexpr int kTile = N * kStride;
     static constexpr int kPlanes = N >= 128 ? 1 : N >= 64 ? 2 : N >= 28 ? 4 : 128 / N;  // of a block, at most
     static constexpr int kThreads = N * kPlanes;
-    // Blocks of an SM that registers must allow: 80 registers a thread for short lines, 168 for 128.
-    static constexpr int kBlocks = sizeof(T) == 8 ? 2 : N >= 128 ? 3 : N >= 64 ? 4 : N >= 28 ? 5 : 6;
+    // Blocks of an SM that registers must allow: 96 registers a thread for short lines, 128 for 64, 168 for 128.
+    static constexpr int kBlocks = sizeof(T) == 8 ? 2 : N >= 128 ? 3 : N >= 64 ? 4 : 5;
     using Codes = Codelet<T, T, N>;
 
     // The weights that make C2 and C3 inverse to each other, and their roots, which make them orthonormal.
@@ -87,7 +88,6 @@ struct SquarePlane {
         for (int k = 0; k < N; ++k) line.put(k, y[k]);
     }
 
-  private:
     // Square root at compile time by Newton's iteration.
     static constexpr double root(double x) {
         double r = 1.0;
@@ -147,14 +147,17 @@ struct SquareEnd {
         const std::int64_t begin = at.plane * (N * N);
         auto out = Space::global(static_cast<Storage*>(p.task.out));
         const T noise_gain = p.pixel_noise ? static_cast<T>(numbers[2]) : T(0);
-        for_each_element<Space, T>(p, p.pixel_noise, begin, begin + N * N, at.line, N, [&](std::int64_t e, T n) {
+        const auto terms = [&](std::int64_t e) {
             const auto local = static_cast<int>(e - begin);
-            const int h = local / N, w = local % N;
-            T value = tile[h * Square::kStride + w];
-            value += pixel_terms<Space, Storage>(p, numbers, at.b, at.c, h, w);
-            if (p.pixel_noise) value += noise_gain * n;
-            out[e] = Narrow<Storage>::from(value);
-        });
+            return pixel_terms<Space, Storage>(p, numbers, at.b, at.c, local / N, local % N);
+        };
+        for_each_element<Space, T>(p, p.pixel_noise, begin, begin + N * N, at.line, N, terms,
+                                   [&](std::int64_t e, T n, T added) {
+                                       const auto local = static_cast<int>(e - begin);
+                                       T value = static_cast<T>(tile[local / N * Square::kStride + local % N]) + added;
+                                       if (p.pixel_noise) value += noise_gain * n;
+                                       out[e] = Narrow<Storage>::from(value);
+                                   });
     }
 };
 
@@ -166,6 +169,7 @@ struct SquareLevel {
     using End = SquareEnd<N, Storage>;
     using Params = CombineParams;
     static constexpr const char* kName = "level, square planes";
+    static constexpr int kMostPhases = 4;
     static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
     static constexpr int kTable = N + kConstants + kTerms + 1;  // decay (rows and columns have the same), constants, numbers
 
@@ -176,7 +180,7 @@ struct SquareLevel {
         p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
         return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
     }
-    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? 4 : 3; }
+    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? kMostPhases : 3; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
@@ -190,16 +194,18 @@ struct SquareLevel {
             case 0: {
                 const double tau = field_at<Space>(p.task.t.field[1], at.b);
                 tables.row_decay[at.line] = decay_of<T>(at.line, N, tau);
-                if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
+                if (at.line == 0) fill_level<Space, T>(p, at.b, tables);
                 Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.term[0], at.b, at.c, at.line),
                                     Square::column(tile, at.line));
                 break;
             }
             case 1: {
-                const T slope = static_cast<T>(tables.row_decay[at.line]) * static_cast<T>(tables.constants[0]);
+                const bool squared = p.task.power == 2;
+                const T scale = row_scale(at.line, squared);
+                const T slope = static_cast<T>(tables.row_decay[at.line]) * static_cast<T>(tables.constants[0]) * scale;
+                const T flat = static_cast<T>(tables.constants[1]) * scale;
                 T y[N];
-                Square::Codes::dct2(Square::row(tile, at.line), Gained<View>{y, tables.column_decay, slope, tables.constants[1],
-                                                                             Square::weight(at.line), p.task.power == 2});
+                Square::Codes::dct2(Square::row(tile, at.line), Gained<View>{y, tables.column_decay, slope, flat, squared});
                 Square::Codes::dct3(Values<T>{y}, Square::row(tile, at.line));
                 break;
             }
@@ -209,18 +215,26 @@ struct SquareLevel {
     }
 
   private:
+    // The weights of a row (2 / N of the columns times that of the row), or their root where alpha is taken twice: in alpha
+    // they cost a product a row, not two a coefficient. The first coefficient of a row has half of them.
+    static SOFTDIFF_INLINE T row_scale(int line, bool squared) {
+        constexpr double kOther = Square::root(2.0 / N * 2.0 / N), kFirst = Square::root(2.0 / N * 1.0 / N);
+        if (squared) return static_cast<T>(line == 0 ? kFirst : kOther);
+        return static_cast<T>(2.0 / N) * Square::weight(line);
+    }
+
     // Coefficients of a row, times their gains.
     template <class View>
     struct Gained {
         T* y;
         View column_decay;
-        T slope, flat, row_weight;
+        T slope, flat;
         bool squared;
         SOFTDIFF_INLINE void put(int k, T value) const {
             const T alpha = slope * static_cast<T>(column_decay[k]) + flat;
             value *= alpha;
             if (squared) value *= alpha;
-            y[k] = value * (row_weight * Square::weight(k));
+            y[k] = k == 0 ? value * T(0.5) : value;
         }
     };
 };
@@ -233,6 +247,7 @@ struct SquareCombine {
     using End = SquareEnd<N, Storage>;
     using Params = CombineParams;
     static constexpr const char* kName = "combine, square planes";
+    static constexpr int kMostPhases = 6;
     static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
     static constexpr int kTable = 2 * N + kConstants + kTerms + 1;  // decay and fade, constants, numbers
 
@@ -243,7 +258,7 @@ struct SquareCombine {
         p.planes_per_block = Square::planes_per_block(values);
         return Square::shape(p.planes, p.planes_per_block, values);
     }
-    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? 6 : 5; }
+    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? kMostPhases : 5; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
@@ -292,164 +307,32 @@ struct SquareCombine {
                                     const GainTables<View>& tables) {
         const std::int64_t begin = at.plane * (N * N);
         const PlaneGains<Space, T, View> gains(p, tables);
-        for_each_element<Space, T>(p, p.spectral_noise, begin, begin + N * N, at.line, N, [&](std::int64_t e, T n) {
+        using Gain = StepCoefficients<T>;
+        const bool mapped = p.task.kind == GainKind::kMap;
+        const auto map = [&](std::int64_t e) -> Gain {
+            if (!mapped) return {};
             const auto local = static_cast<int>(e - begin);
-            const int h = local / N, w = local % N;
-            View here = tile + (h * Square::kStride + w);
-            const StepCoefficients<T> gain = gains.at(at.b, at.c, h, w, h, w);
-            const T of_term[kTerms] = {gain.p, gain.q, gain.w};
-            T sum = 0;
-            int next = 0;
-            SOFTDIFF_UNROLL
-            for (int term = 0; term < kTerms; ++term)
-                if (p.spectral[term]) sum += of_term[term] * static_cast<T>(here[next++ * Square::kTile]);
-            sum *= Square::weight(h) * Square::weight(w);
-            if (p.spectral_noise) sum += gain.w * (Square::root_weight(h) * Square::root_weight(w)) * n;
-            here[0] = sum;
-        });
+            return gains.template of_kind<GainKind::kMap>(at.b, at.c, local / N, local % N, 0, 0);
+        };
+        for_each_element<Space, T>(p, p.spectral_noise, begin, begin + N * N, at.line, N, map,
+                                   [&](std::int64_t e, T n, Gain own) {
+                                       const auto local = static_cast<int>(e - begin);
+                                       const int h = local / N, w = local % N;
+                                       View here = tile + (h * Square::kStride + w);
+                                       const Gain gain = mapped ? own : gains.computed(h, w);
+                                       const T of_term[kTerms] = {gain.p, gain.q, gain.w};
+                                       T sum = 0;
+                                       int next = 0;
+                                       SOFTDIFF_UNROLL
+                                       for (int term = 0; term < kTerms; ++term)
+                                           if (p.spectral[term])
+                                               sum += of_term[term] * static_cast<T>(here[next++ * Square::kTile]);
+                                       sum *= Square::weight(h) * Square::weight(w);
+                                       if (p.spectral_noise)
+                                           sum += gain.w * (Square::root_weight(h) * Square::root_weight(w)) * n;
+                                       here[0] = sum;
+                                   });
     }
-};
-
-struct TransformParams {
-    cuda::Transform task;
-    std::int64_t planes;
-    int planes_per_block;
-};
-
-// Orthonormal DCT-II of planes, or its inverse.
-template <int N, class Storage>
-struct SquareTransform {
-    using T = typename ArithmeticOf<Storage>::Type;
-    using Square = SquarePlane<N, T>;
-    using Params = TransformParams;
-    static constexpr const char* kName = "transform, square planes";
-    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
-
-    static LaunchShape shape(Params& p) {
-        p.planes_per_block = Square::planes_per_block(Square::kTile);
-        return Square::shape(p.planes, p.planes_per_block, Square::kTile);
-    }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
-
-    template <class Space>
-    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
-        auto tiles = Space::template shared<T>(shared, 0);
-        const bool inverse = p.task.inverse;
-        if ((i == 2 && !inverse) || (i == 0 && inverse)) {
-            const int count = at.planes * (N * N);
-            const std::int64_t first_plane = where.block * p.planes_per_block;
-            for (int e = where.thread; e < count; e += where.threads) {
-                const int q = e / (N * N), h = e % (N * N) / N, w = e % N;
-                const T weight = Square::root_weight(h) * Square::root_weight(w);
-                auto in_tile = tiles + (q * Square::kTile + h * Square::kStride + w);
-                const std::int64_t plane = first_plane + q;
-                if (inverse) {
-                    const Image& image = p.task.input;
-                    in_tile[0] = weight * pixel_at<Space, Storage>(
-                                              image, plane_offset(image, plane / p.task.channels, plane % p.task.channels) +
-                                                         h * image.stride[2] + w * image.stride[3]);
-                } else {
-                    Space::global(static_cast<Storage*>(p.task.out))[first_plane * (N * N) + e] =
-                        Narrow<Storage>::from(weight * static_cast<T>(in_tile[0]));
-                }
-            }
-            return;
-        }
-        if (at.idle) return;
-        auto tile = tiles + at.q * Square::kTile;
-        if (i == 0) {
-            Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.input, at.b, at.c, at.line),
-                                Square::column(tile, at.line));
-        } else if (i == 1 && !inverse) {
-            Square::dct2_in_place(Square::row(tile, at.line));
-        } else if (i == 1) {
-            Square::dct3_in_place(Square::row(tile, at.line));
-        } else {
-            Square::Codes::dct3(Square::column(tile, at.line), OutColumn<Space, Storage, N>::of(p.task.out, at.plane, at.line));
-        }
-    }
-};
-
-struct EnergyParams {
-    cuda::Energy task;
-    std::int64_t planes;
-    int planes_per_block;
-    void* partial;  // [planes] in the type of the arithmetic
-};
-
-// Of each plane: the sum of (alpha V^T (a - b))^2.
-template <int N, class Storage>
-struct SquareEnergy {
-    using T = typename ArithmeticOf<Storage>::Type;
-    using Square = SquarePlane<N, T>;
-    using Params = EnergyParams;
-    static constexpr const char* kName = "energy, square planes";
-    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
-    static constexpr int kTable = 2 * N + 2;  // decay, the sum of each row, slope and flat part of alpha
-
-    static LaunchShape shape(Params& p) {
-        p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
-        return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
-    }
-    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
-
-    template <class Space>
-    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
-        if (at.idle) return;
-        auto tiles = Space::template shared<T>(shared, 0);
-        auto tile = tiles + at.q * Square::kTile;
-        auto decay = tiles + (p.planes_per_block * Square::kTile + at.q * kTable);
-        auto sums = decay + N;
-        switch (i) {
-            case 0: {
-                decay[at.line] = decay_of<T>(at.line, N, field_at<Space>(p.task.level.field[1], at.b));
-                if (at.line == 0) fill_alpha<Space>(p, at.b, sums + N);
-                const Image &a = p.task.a, &b = p.task.b;
-                for (int h = 0; h < N; ++h)  // apart from the transform: two columns at once are too much for the registers
-                    tile[h * Square::kStride + at.line] =
-                        pixel_at<Space, Storage>(a, plane_offset(a, at.b, at.c) + h * a.stride[2] + at.line * a.stride[3]) -
-                        pixel_at<Space, Storage>(b, plane_offset(b, at.b, at.c) + h * b.stride[2] + at.line * b.stride[3]);
-                Square::dct2_in_place(Square::column(tile, at.line));
-                break;
-            }
-            case 1: {
-                const T slope = static_cast<T>(decay[at.line]) * static_cast<T>(sums[N]), flat = sums[N + 1];
-                T sum = 0;
-                Square::Codes::dct2(Square::row(tile, at.line), Summed<decltype(decay)>{&sum, decay, slope, flat});
-                sums[at.line] = sum * Square::weight(at.line);
-                break;
-            }
-            default:
-                if (at.line == 0) {
-                    T sum = 0;
-                    for (int h = 0; h < N; ++h) sum += static_cast<T>(sums[h]);
-                    Space::global(static_cast<T*>(p.partial))[at.plane] = sum;
-                }
-        }
-    }
-
-  private:
-    template <class Space, class View>
-    static SOFTDIFF_OUTLINE void fill_alpha(const Params& p, std::int64_t b, View to) {
-        const Level level = level_at<Space>(p.task.level, b);
-        const double a = exp(level.log_a);
-        to[0] = static_cast<T>(a * (1.0 - level.floor));
-        to[1] = static_cast<T>(a * level.floor);
-    }
-
-    // Coefficients of a row, weighted, squared and added up.
-    template <class View>
-    struct Summed {
-        T* sum;
-        View decay;
-        T slope, flat;
-        SOFTDIFF_INLINE void put(int k, T value) const {
-            const T weighted = (slope * static_cast<T>(decay[k]) + flat) * value;
-            *sum += weighted * weighted * Square::weight(k);
-        }
-    };
 };
 
 }  // namespace SOFTDIFF_ISA

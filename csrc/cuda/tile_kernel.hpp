@@ -13,8 +13,10 @@ template <class T, bool InGlobalMemory>
 struct TileKernel {
     using Params = TileParams<T>;
     static constexpr const char* kName = InGlobalMemory ? "tiles in global memory" : "tiles";
-    static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == sizeof(double) ? 1 : 3;
+    // 80 registers a thread are enough for float32; for doubles, and with addresses of 64 bits, they are not.
+    static constexpr int kMaxThreads = 256, kMinBlocks = sizeof(T) == sizeof(double) || InGlobalMemory ? 1 : 3;
 
+    static constexpr int kMostPhases = 0;
     static SOFTDIFF_INLINE int phases(const Params& p) { return p.steps; }
 
     template <class Space>

@@ -33,7 +33,8 @@ struct Neighbours {
     };
     static constexpr const char* kName = "fault";
     static constexpr int kMaxThreads = kThreads, kMinBlocks = 1;
-    static int phases(const Params&) { return 2; }
+    static constexpr int kMostPhases = 2;
+    static int phases(const Params&) { return kMostPhases; }
 
     template <class Space>
     static void phase(int i, const Params& p, Where where, typename Space::Shared base) {

@@ -43,8 +43,10 @@ class EmulatedLauncher {
         if (shape.threads < 1 || shape.threads > Kernel::kMaxThreads || shape.shared_bytes > kMaxSharedBytes)
             throw std::logic_error(std::string(Kernel::kName) + ": the launch asks for " + std::to_string(shape.threads) +
                                    " threads and " + std::to_string(shape.shared_bytes) + " bytes of shared memory");
+        if (Kernel::kMostPhases > 0 && Kernel::phases(params) > Kernel::kMostPhases)  // a GPU would leave the last ones out
+            throw std::logic_error(std::string(Kernel::kName) + ": more phases than it says");
         auto& machine = emulation::Machine::instance();
-        machine.begin_launch(Kernel::kName, shape.blocks, shape.threads, shape.shared_bytes);
+        machine.begin_launch(Kernel::kName, shape.blocks, shape.threads, shape.shared_bytes, Kernel::phases(params) - 1);
         if (machine.dry()) return;
         std::vector<int> order(static_cast<std::size_t>(shape.threads));
         std::iota(order.begin(), order.end(), 0);

@@ -10,11 +10,12 @@ Machine& Machine::instance() {
     return machine;
 }
 
-void Machine::begin(std::uint64_t order_seed, int dropped_barrier, bool dry) {
+void Machine::begin(std::uint64_t order_seed, int dropped_barrier, bool dry, int dropped_launch) {
     report_ = {};
     dry_ = dry;
     order_seed_ = order_seed;
     dropped_barrier_ = dropped_barrier;
+    dropped_launch_ = dropped_launch;
 }
 
 void Machine::add_region(std::string name, const void* begin, std::int64_t bytes, Access access, bool shared) {
@@ -61,10 +62,10 @@ Region* Machine::find(const void* pointer) {
     return found;
 }
 
-void Machine::begin_launch(const char* kernel, std::int64_t blocks, int threads, int shared_bytes) {
+void Machine::begin_launch(const char* kernel, std::int64_t blocks, int threads, int shared_bytes, int barriers) {
     kernel_ = kernel;
     ++report_.launches;
-    report_.log.push_back({kernel, blocks, threads, shared_bytes});
+    report_.log.push_back({kernel, blocks, threads, shared_bytes, barriers});
     ++launch_;
     launch_start_ = ++epoch_;
 }
@@ -83,7 +84,8 @@ void Machine::begin_block(std::int64_t shared_bytes) {
 
 void Machine::barrier(int index) {
     ++report_.barriers;
-    if (index != dropped_barrier_) ++epoch_;
+    const bool this_launch = dropped_launch_ < 0 || dropped_launch_ + 1 == report_.launches;
+    if (index != dropped_barrier_ || !this_launch) ++epoch_;
 }
 
 bool Machine::inside(const Region* region, const void* at, int bytes) {

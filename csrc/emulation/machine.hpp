@@ -17,7 +17,7 @@ namespace softdiff::emulation {
 struct Launch {
     std::string kernel;
     std::int64_t blocks;
-    int threads, shared_bytes;
+    int threads, shared_bytes, barriers;  // barriers that a block passes
 };
 
 struct Report {
@@ -50,8 +50,9 @@ class Machine {
   public:
     static Machine& instance();
 
-    // A new report. -1 keeps every barrier. Dry: launches are written down and not run, memory is not looked at.
-    void begin(std::uint64_t order_seed, int dropped_barrier, bool dry = false);
+    // A new report. One barrier is left out, in one launch or (-1) in every one; -1 keeps all. Dry: launches are written down
+    // and not run, memory is not looked at.
+    void begin(std::uint64_t order_seed, int dropped_barrier, bool dry = false, int dropped_launch = -1);
     const Report& report() const { return report_; }
     std::uint64_t order_seed() const { return order_seed_; }
     int dropped_barrier() const { return dropped_barrier_; }
@@ -63,7 +64,7 @@ class Machine {
     void check_written(const void* begin);
     Region* find(const void* pointer);
 
-    void begin_launch(const char* kernel, std::int64_t blocks, int threads, int shared_bytes);
+    void begin_launch(const char* kernel, std::int64_t blocks, int threads, int shared_bytes, int barriers);
     void begin_block(std::int64_t shared_bytes);
     void barrier(int index);
     void set_thread(int thread) { thread_ = thread; }
@@ -78,7 +79,7 @@ class Machine {
     std::vector<Region*> regions_;
     std::vector<unsigned char> shared_;
     std::uint64_t order_seed_ = 0;
-    int dropped_barrier_ = -1;
+    int dropped_barrier_ = -1, dropped_launch_ = -1;
     bool dry_ = false;
     std::uint32_t epoch_ = 1, launch_start_ = 1, block_start_ = 1, launch_ = 0;
     int thread_ = 0;
