@@ -56,8 +56,14 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", *arguments]
 
 
+def program(name: str, *arguments: str) -> list[str]:
+    """A program of benchmarks/, which imports its neighbours: their folder has to be on the path."""
+    return [sys.executable, str(ROOT / "benchmarks" / name), *arguments]
+
+
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(SITE)}
+    given = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), *([given] if given else [])])}
 
 
 def call(command: list[str], log: str, seconds: float, **more: str) -> tuple[int, str]:
@@ -99,8 +105,8 @@ def why_not_built(log: str) -> str:
     lines = [line.strip() for line in log.splitlines()]
     for i, line in enumerate(lines):
         if line.startswith("CMake Error"):
-            return " ".join([part for part in lines[i : i + 4] if part][:2])[:160]
-        if re.search(r"(\berror:|\bfatal error\b|^ptxas (error|fatal))", line):
+            return " ".join(lines[i : i + 3]).strip()[:160]
+        if re.search(r"\)?: (fatal )?error:|^ptxas (error|fatal)", line):
             return line[:160]
     return last_line(log)
 
@@ -138,7 +144,7 @@ def sanitizer(seconds: float) -> tuple[bool, str]:
         # initcheck has to see torch's kernels too, which write what ours read
         ours = [] if tool == "initcheck" else ["--kernel-regex", "kns=run_phases"]
         options = ["--tool", tool, "--error-exitcode", "9", *ours]
-        command = ["compute-sanitizer", *options, *python(str(ROOT / "benchmarks" / "gpu_sanitize.py"))]
+        command = ["compute-sanitizer", *options, *program("gpu_sanitize.py")]
         log = (WORK / f"sanitizer_{tool}.log").open("w")
         # without torch's cache every tensor has bounds of its own
         setting = environment() | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
@@ -159,7 +165,7 @@ def sanitizer(seconds: float) -> tuple[bool, str]:
 
 def benchmark(seconds: float) -> tuple[bool, str]:
     options = ["--out", str(WORK), "--budget", f"{max(10.0, seconds - 25.0):.0f}"]
-    code, text = call(python(str(ROOT / "benchmarks" / "gpu.py"), *options), "benchmark", seconds)
+    code, text = call(program("gpu.py", *options), "benchmark", seconds)
     rows = read(WORK / "gpu_rows.json")
     wrong = sum(row["status"] != "ok" for row in rows)
     detail = f"{len(rows)} rows, {wrong} of them without a time"
@@ -167,14 +173,14 @@ def benchmark(seconds: float) -> tuple[bool, str]:
 
 
 def unet(seconds: float) -> tuple[bool, str]:
-    code, text = call(python(str(ROOT / "benchmarks" / "gpu_unet.py"), "--out", str(WORK)), "unet", seconds)
+    code, text = call(program("gpu_unet.py", "--out", str(WORK)), "unet", seconds)
     return code == 0, last_line(text)
 
 
 STAGES = (
-    Stage("build", 170, build),
-    Stage("tests", 140, tests),
-    Stage("benchmark", 120, benchmark),
+    Stage("build", 160, build),
+    Stage("tests", 135, tests),
+    Stage("benchmark", 110, benchmark),
     Stage("unet", 30, unet),
     Stage("sanitizer", 75, sanitizer),
 )

@@ -152,7 +152,7 @@ def test_a_command_out_of_time_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert check.call(["sh", "-c", "echo a; exit 3"], "log", 5.0) == (3, "a")
 
 
-FAILED = "\nERROR: Failed building wheel\n"
+BEGUN, FAILED = "Processing\n  error: subprocess-exited-with-error\n", "\nERROR: Failed building wheel\n"
 LOGS = {
     "a\nCMake Error at lists:9 (m):\n  no CUDA compiler\n\nCall Stack": "CMake Error at lists:9 (m): no CUDA compiler",
     "x.cu(3): error: no such type\n1 error detected": "x.cu(3): error: no such type",
@@ -162,7 +162,22 @@ LOGS = {
 
 @pytest.mark.parametrize("log", LOGS)
 def test_a_build_that_fails_says_why(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load("gpu_check", monkeypatch).why_not_built(log + FAILED) == LOGS[log]
+    assert load("gpu_check", monkeypatch).why_not_built(BEGUN + log + FAILED) == LOGS[log]
+
+
+@pytest.mark.parametrize("name", ["gpu.py", "gpu_unet.py"])
+def test_the_programs_of_the_stages_start(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In processes of their own, as the stages run them: they find their neighbours and the package."""
+    check = load("gpu_check", monkeypatch)
+    monkeypatch.setattr(check, "WORK", tmp_path)
+    options = ["--out", str(tmp_path), "--device", "cpu"]
+    options += (
+        ["--sides", "8", "--numbers", "192", "--rounds", "1"]
+        if name == "gpu.py"
+        else ["--side", "8", "--batch", "2", "--width", "8"]
+    )
+    code, text = check.call(check.program(name, *options), "log", 120.0)
+    assert code == 0, text
 
 
 def test_files_that_cannot_be_collected_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
