@@ -4,9 +4,10 @@
 
 Reads the machine code of the built module by cuobjdump (Python package nvidia-cuda-cuobjdump, or a CUDA toolkit); no GPU.
 In these kernels a thread has one column and one row of N pixels, in straight lines of code: what a warp runs is the longest
-way from the entry to an exit that passes the two barriers of a blur and writes to global memory, but for the slow ways of
-arithmetic (calls of functions that store nothing). What one thread of a plane works out for the others is a function of its
-own, whose longest way counts for the warps that hold such a thread.
+way from the entry to an exit that passes the two barriers of a blur and writes to global memory, among those with the fewest
+calls of functions that store nothing, which are the slow ways of arithmetic. What one thread of a plane works out for the
+others is a function of its own, whose longest way counts for the warps that hold such a thread. Images of float32 and of 16
+bits take branches that are told apart by the width of what they move.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from gpu_resources import RESULTS, blocks_of_multiprocessor, planes_of_block, re
 import softdiff_ext
 
 SIDES = (8, 16, 28, 32, 64, 128)
-STORAGES = {"float32": "f", "float16": "NS0_11Float16BitsE", "bfloat16": "NS0_12BFloat16BitsE"}
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+BYTES = {"float32": 4, "16-bit": 2}
+"""Of a stored number, by the type of the images."""
 BARRIERS = 2  # of a blur: columns, rows, columns
 WARP = 32
 H100_CLOCK, H100_MULTIPROCESSORS, H100_SCHEDULERS = 1.755e9, 132, 4  # H100 SXM
@@ -45,6 +46,12 @@ class Instruction:
     def target(self) -> int | None:
         found = re.findall(r"0x([0-9a-f]+)", self.operands)
         return int(found[-1], 16) if found else None
+
+    def serves(self, stored_bytes: int) -> bool:
+        """False where it reads or writes numbers of images of another width."""
+        return not (self.opcode in ("LDG.E", "STG.E") and stored_bytes == 2) and not (
+            self.opcode in ("LDG.E.U16", "STG.E.U16") and stored_bytes == 4
+        )
 
     @property
     def kind(self) -> str:
@@ -92,35 +99,42 @@ def read(sass: str) -> dict[int, Instruction]:
     return found
 
 
-def longest(code: dict[int, Instruction], entry: int, barriers: int, end: str) -> list[Instruction]:
-    """The longest way from an address to an instruction `end` that passes so many barriers.
+def longest(code: dict[int, Instruction], entry: int, barriers: int, end: str, stored_bytes: int = 4) -> list[Instruction]:
+    """The longest way from an address to an instruction `end` that passes so many barriers, for images of such numbers.
+
+    Among those with the fewest calls of functions that store nothing.
 
     A way to EXIT stores to global memory. No loop is followed: a way that would go back is none.
     """
     after = dict(zip(sorted(code), sorted(code)[1:], strict=False))
 
     @functools.cache
-    def way(address: int | None, passed: int, stored: bool) -> tuple[int, tuple[int, int, bool] | None] | None:
-        """Length of the best way on from here, and where it goes next."""
+    def way(address: int | None, passed: int, stored: bool) -> tuple[tuple[int, int], tuple[int, int, bool] | None] | None:
+        """The best way on from here, as calls (negative) and length, and where it goes next."""
         if address is None or address not in code or passed > barriers:
             return None
         one = code[address]
+        if not one.serves(stored_bytes):
+            return None
         name = one.opcode.split(".")[0]
         passed, stored = passed + (name == "BAR"), stored or name == "STG"
         nexts: list[tuple[int | None, int, bool]] = []
-        best = None
+        best: tuple[tuple[int, int], tuple[int, int, bool] | None] | None = None
         if name == end and passed == barriers and (stored or end == "RET"):
-            best = (1, None)
-        if name == "BRX" or (name == "CALL" and not stores(code, one.target)):
+            best = ((0, 1), None)
+        if name == "BRX":
             return None
+        slow = name == "CALL" and not stores(code, one.target)
         if name == "BRA" and one.target is not None and one.target > address:
             nexts.append((one.target, passed, stored))
         if name not in ("BRA", "EXIT", "RET") or one.conditional:
             nexts.append((after.get(address), passed, stored))
         for state in nexts:
             rest = way(*state)
-            if rest is not None and (best is None or rest[0] + 1 > best[0]):
-                best = (rest[0] + 1, state)
+            if rest is not None:
+                score = (rest[0][0] - slow, rest[0][1] + 1)
+                if best is None or score > best[0]:
+                    best = (score, state)
         return best
 
     for address in sorted(code, reverse=True):  # from the end, so that no call is deep
@@ -149,16 +163,25 @@ def stores(code: dict[int, Instruction], entry: int | None) -> bool:
     return False
 
 
-def per_pixel(code: dict[int, Instruction], side: int) -> Counter[str]:
+def with_callees(code: dict[int, Instruction], way: list[Instruction]) -> list[Instruction]:
+    """A way and those of the functions that it calls."""
+    found = list(way)
+    for one in way:
+        if one.opcode.startswith("CALL") and one.target is not None:
+            found += with_callees(code, longest(code, one.target, 0, "RET"))
+    return found
+
+
+def per_pixel(code: dict[int, Instruction], side: int, stored_bytes: int = 4) -> Counter[str]:
     """Instructions that a warp issues for a pixel (a lane each), by class."""
-    main = longest(code, min(code), BARRIERS, "EXIT")
+    main = longest(code, min(code), BARRIERS, "EXIT", stored_bytes)
     total = Counter(one.kind for one in main)
     counts = {name: float(total[name]) for name in CLASSES}
-    threads = side * planes_of_block("SquareLevel", side, 4)
+    threads = side * planes_of_block("SquareLevel", side)
     warps = -(-threads // WARP)
     for one in main:
         if one.opcode.startswith("CALL") and one.target is not None:
-            own = Counter(inner.kind for inner in longest(code, one.target, 0, "RET"))
+            own = Counter(inner.kind for inner in with_callees(code, longest(code, one.target, 0, "RET")))
             share = min(1.0, threads / side / warps)  # of the warps, those with a thread that has the first line of a plane
             for name in CLASSES:
                 counts[name] += share * own[name]
@@ -175,14 +198,14 @@ def cuobjdump() -> str:
     return found
 
 
-def machine_code(program: str, module: Path, side: int, storage: str, architecture: str) -> dict[int, Instruction]:
-    kernel = f"_ZN8softdiff12cuda_kernels10run_phasesINS0_11SquareLevelILi{side}E{STORAGES[storage]}EEEEvNT_6ParamsEl"
+def machine_code(program: str, module: Path, side: int, architecture: str) -> dict[int, Instruction]:
+    kernel = f"_ZN8softdiff12cuda_kernels10run_phasesINS0_11SquareLevelILi{side}EfEEEEvNT_6ParamsEl"
     done = subprocess.run(
         [program, "-sass", "-arch", architecture, "-fun", kernel, str(module)], capture_output=True, text=True, check=True
     )
     code = read(done.stdout)
     if not code:
-        raise SystemExit(f"{module} has no SquareLevel<{side}, {storage}> for {architecture}")
+        raise SystemExit(f"{module} has no SquareLevel<{side}, float> for {architecture}")
     return code
 
 
@@ -202,14 +225,12 @@ def predicted(issue: float, moved: float, memory: float, blocks: int) -> tuple[f
 
 def report(program: str, module: Path, architecture: str) -> str:
     rows, shares = [], []
-    for storage in STORAGES:
+    for storage in BYTES:
         memory = 2 * BYTES[storage] / H100_BYTES_PER_SECOND * 1e12
         for side in SIDES:
-            counts = per_pixel(machine_code(program, module, side, storage, architecture), side)
+            counts = per_pixel(machine_code(program, module, side, architecture), side, BYTES[storage])
             issue, moved = picoseconds(counts)
-            blocks = blocks_of_multiprocessor(
-                "SquareLevel", side, storage, registers_of("SquareLevel", side, storage, architecture)
-            )
+            blocks = blocks_of_multiprocessor("SquareLevel", side, registers_of("SquareLevel", side, architecture))
             low, high = predicted(issue, moved, memory, blocks)
             rows.append([str(side), storage, f"{counts.total():.1f}", *(f"{counts[name]:.1f}" for name in CLASSES)])
             shares.append([str(side), storage, f"{issue:.2f}", f"{moved:.2f}", f"{memory:.2f}", str(blocks),

@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_resources.py [--out benchmarks/results/gpu_resources.md]
 
-Reads what ptxas said when the package was built (build/*/ptxas). A line of the table is a kernel with all its storage types and
-architectures; gpu_instructions.py counts what a pixel takes.
+Reads what ptxas said when the package was built (build/*/ptxas). A line of the table is a kernel of both types of arithmetic
+and all architectures; gpu_instructions.py counts what a pixel takes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MOST_REGISTERS, MOST_SHARED = 255, 100 * 1024
 RESULTS = ROOT / "benchmarks" / "results"
 MOST_OF_BLOCK = 99 * 1024  # kMaxSharedBytes of csrc/cuda/launch.hpp
+FLOAT_BYTES = 4
 SM_90_REGISTERS, SM_90_SHARED, SM_90_WARPS = 65536, 227 * 1024, 64  # of a multiprocessor
-STORAGES = {"float": "float32", "Float16Bits": "float16", "BFloat16Bits": "bfloat16", "double": "float64"}
+ARITHMETIC = {"float": "float32", "double": "float64"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Kernel:
 
     @property
     def family(self) -> str:
-        """The name without the storage type: SquareLevel<32>, TileKernel<false>, FillNormal."""
-        kept = [part for part in re.findall(r"[\w:]+", self.name) if part not in STORAGES]
+        """The name without the arithmetic: SquareLevel<32>, TileKernel<false>, FillNormal."""
+        kept = [part for part in re.findall(r"[\w:]+", self.name) if part not in ARITHMETIC]
         return kept[0] + (f"<{', '.join(kept[1:])}>" if kept[1:] else "")
 
     @property
-    def storage(self) -> str:
-        return next((STORAGES[part] for part in re.findall(r"\w+", self.name) if part in STORAGES), "-")
+    def arithmetic(self) -> str:
+        return next((ARITHMETIC[part] for part in re.findall(r"\w+", self.name) if part in ARITHMETIC), "-")
 
 
 ENTRY = re.compile(r"Compiling entry function '(?P<name>\S+)' for '(?P<architecture>\w+)'")
@@ -110,32 +111,31 @@ def breaches(found: list[Kernel]) -> list[str]:
 
 def values_of_plane(family: str, side: int, tiles: int = 1) -> int:
     """Numbers in shared memory for a plane (csrc/cuda/square.hpp): tiles, and the tables of the gains beside them."""
-    tables = {"SquareLevel": side + 16, "SquareCombine": 2 * side + 16, "SquareTransform": 0, "SquareEnergy": 2 * side + 2}
+    tables = {"SquareLevel": side + 16, "SquareCombine": 2 * side + 16, "SquareTransform": 0}
     return tiles * side * (side + 1) + tables[family]
 
 
-def planes_of_block(family: str, side: int, number_bytes: int, tiles: int = 1) -> int:
+def planes_of_block(family: str, side: int, tiles: int = 1) -> int:
     most = 1 if side >= 128 else 2 if side >= 64 else 4 if side >= 28 else 128 // side
-    return min(most, MOST_OF_BLOCK // (values_of_plane(family, side, tiles) * number_bytes))
+    return min(most, MOST_OF_BLOCK // (values_of_plane(family, side, tiles) * FLOAT_BYTES))
 
 
-def shared_of_block(family: str, side: int, number_bytes: int, tiles: int = 1) -> int:
+def shared_of_block(family: str, side: int, tiles: int = 1) -> int:
     """Bytes of shared memory that a launch asks for."""
-    return planes_of_block(family, side, number_bytes, tiles) * values_of_plane(family, side, tiles) * number_bytes
+    return planes_of_block(family, side, tiles) * values_of_plane(family, side, tiles) * FLOAT_BYTES
 
 
-def blocks_of_multiprocessor(family: str, side: int, storage: str, registers: int) -> int:
+def blocks_of_multiprocessor(family: str, side: int, registers: int) -> int:
     """How many blocks an SM of an H100 holds at a time."""
-    number_bytes = 8 if storage == "float64" else 4
-    warps = -(-side * planes_of_block(family, side, number_bytes) // 32)
+    warps = -(-side * planes_of_block(family, side) // 32)
     by_registers = SM_90_REGISTERS // (warps * 32 * -(-registers // 8) * 8)
-    by_shared = SM_90_SHARED // (shared_of_block(family, side, number_bytes) + 1024)  # 1 KB of each block is the system's
+    by_shared = SM_90_SHARED // (shared_of_block(family, side) + 1024)  # 1 KB of each block is the system's
     return min(by_registers, by_shared, SM_90_WARPS // warps, 32)
 
 
-def registers_of(family: str, side: int, storage: str, architecture: str) -> int:
-    wanted = (f"{family}<{side}>", storage, architecture)
-    return next(k.registers for k in kernels() if (k.family, k.storage, k.architecture) == wanted)
+def registers_of(family: str, side: int, architecture: str) -> int:
+    wanted = (f"{family}<{side}>", architecture)
+    return next(k.registers for k in kernels() if (k.family, k.architecture) == wanted)
 
 
 def span(values: list[int]) -> str:
@@ -147,9 +147,9 @@ def shared_text(found: list[Kernel]) -> str:
     name, side = found[0].family, found[0].side
     if side is None:
         return f"to {MOST_OF_BLOCK // 1024}" if name == "TileKernel<false>" else "under 48"
-    family, number_bytes = name.split("<")[0], 8 if all(k.storage == "float64" for k in found) else 4
-    tiles = [n for n in (1, 2, 3) if n == 1 or (family == "SquareCombine" and planes_of_block(family, side, number_bytes, n))]
-    return " / ".join(f"{shared_of_block(family, side, number_bytes, n) / 1024:.0f}" for n in tiles)
+    family = name.split("<")[0]
+    tiles = [n for n in (1, 2, 3) if n == 1 or (family == "SquareCombine" and planes_of_block(family, side, n))]
+    return " / ".join(f"{shared_of_block(family, side, n) / 1024:.0f}" for n in tiles)
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:
@@ -162,10 +162,10 @@ def resource_table(found: list[Kernel]) -> str:
         families.setdefault(kernel.family, []).append(kernel)
     lines = []
     for name, members in families.items():
-        registers = [span([k.registers for k in members if k.storage == storage]) for storage in STORAGES.values()]
+        registers = [span([k.registers for k in members if k.arithmetic == kind]) for kind in ARITHMETIC.values()]
         spills = sum(k.spill_stores + k.spill_loads for k in members)
         lines.append([name, *registers, shared_text(members), str(max(k.stack for k in members)), str(spills)])
-    return table(["kernel", *(f"{s}: registers" for s in STORAGES.values()), "shared, KB", "stack", "spills"], lines)
+    return table(["kernel", *(f"{s}: registers" for s in ARITHMETIC.values()), "shared, KB", "stack", "spills"], lines)
 
 
 def main() -> None:
@@ -179,9 +179,10 @@ def main() -> None:
     text = (
         "# CUDA kernels: registers, shared memory, spills\n\n"
         "Written by `python benchmarks/gpu_resources.py` from the compiler's own report; nothing here was measured on a GPU. "
-        f"{len(found)} kernels: a line stands for all storage types and for {', '.join(architectures)}; ranges are over these. "
-        "Shared memory is what a block of a launch asks for, for one, two and three transformed images where that differs "
-        f"(doubles take twice as much, or fewer planes a block); none may pass {MOST_OF_BLOCK // 1024} KB. Stack is in bytes, "
+        f"{len(found)} kernels: a line stands for all of {', '.join(architectures)}; ranges are over these. "
+        "float16 and bfloat16 images are those of the float32 kernels. "
+        "Shared memory is what a block of a launch asks for, for one, two and three transformed images where that differs; "
+        f"none may pass {MOST_OF_BLOCK // 1024} KB. Stack is in bytes, "
         "spills in bytes of all together.\n\n" + resource_table(found) + "\n"
     )
     options.out.write_text(text)

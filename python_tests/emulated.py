@@ -26,8 +26,6 @@ from softdiff_ext.ops import library, native
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "emulated"
-STORAGES = {"double": True, "float": True, "Float16Bits": False, "BFloat16Bits": False}
-"""The storage types, and whether they are types of the arithmetic too (which have maps of coefficients)."""
 ONE_NAMESPACE = "-DSOFTDIFF_ISA=emulated"
 FLAGS = "-std=gnu++17 -O1 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -Wno-attributes"
 DEFINED = (
@@ -41,9 +39,9 @@ def _objects() -> dict[str, tuple[Path, str]]:
     """Object file -> (source, flags beside the common ones); the slow ones first."""
     source = ROOT / "csrc"
     found = {}
-    for storage, has_maps in STORAGES.items():
-        flags = f"{ONE_NAMESPACE} -DSOFTDIFF_STORAGE={storage}" + (" -DSOFTDIFF_HAS_MAPS" if has_maps else "")
-        found[f"kernels_{storage}.o"] = (source / "emulation" / "kernels.cpp", flags)
+    for arithmetic in ("float", "double"):
+        flags = f"{ONE_NAMESPACE} -DSOFTDIFF_ARITHMETIC={arithmetic}"
+        found[f"kernels_{arithmetic}.o"] = (source / "emulation" / "kernels.cpp", flags)
     for path in (*sorted((source / "emulation").glob("*.cpp")), *sorted((source / "cuda").glob("*.cpp"))):
         if path.name != "kernels.cpp":
             found[f"{path.parent.name}_{path.stem}.o"] = (path, ONE_NAMESPACE)

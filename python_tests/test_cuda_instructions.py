@@ -61,6 +61,39 @@ def test_the_longest_way_of_a_blur(counter: ModuleType) -> None:
         counter.longest(code, 0, 5, "EXIT")
 
 
+# A kernel that reads and writes images of 32 bits or of 16 bits, three more instructions for these, and calls a function that
+# stores nothing on every way.
+WIDTHS = """
+        /*0000*/              @!P0 BRA 0x30 ;                                    /* 0x1 */
+        /*0010*/                   LDG.E R2, [R4] ;                              /* 0x1 */
+        /*0020*/                   BRA 0x60 ;                                    /* 0x1 */
+        /*0030*/                   LDG.E.U16 R2, [R4] ;                          /* 0x1 */
+        /*0040*/                   HADD2.F32 R2, -RZ, R2.H0_H0 ;                 /* 0x1 */
+        /*0050*/                   IMAD.MOV.U32 R2, RZ, RZ, R3 ;                 /* 0x1 */
+        /*0060*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;                 /* 0x1 */
+        /*0070*/                   CALL.REL.NOINC 0x100 ;                        /* 0x1 */
+        /*0080*/              @!P1 BRA 0xa0 ;                                    /* 0x1 */
+        /*0090*/                   CALL.REL.NOINC 0x100 ;                        /* 0x1 */
+        /*00a0*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;                 /* 0x1 */
+        /*00b0*/               @P0 STG.E.U16 [R4], R2 ;                          /* 0x1 */
+        /*00c0*/               @P0 EXIT ;                                        /* 0x1 */
+        /*00d0*/                   STG.E [R4], R2 ;                              /* 0x1 */
+        /*00e0*/                   EXIT ;                                        /* 0x1 */
+        /*0100*/                   MUFU.EX2 R2, R3 ;                             /* 0x1 */
+        /*0110*/                   RET.REL.NODEC R2 0x0 ;                        /* 0x1 */
+"""
+
+
+def test_ways_of_images_by_the_width_of_their_numbers(counter: ModuleType) -> None:
+    code = counter.read(WIDTHS.replace("@P0 STG.E.U16", "STG.E.U16"))
+    half = [one.address for one in counter.longest(code, 0, counter.BARRIERS, "EXIT", 2)]
+    assert half == [0x00, *range(0x30, 0x90, 0x10), *range(0xA0, 0xD0, 0x10)]  # with one call of the two
+    code = counter.read(WIDTHS.replace("@P0 STG.E.U16", "@P0 BRA 0xd0 ;").replace("@P0 EXIT", "EXIT"))
+    full = [one.address for one in counter.longest(code, 0, counter.BARRIERS, "EXIT", 4)]
+    assert full == [0x00, 0x10, 0x20, *range(0x60, 0x90, 0x10), 0xA0, 0xB0, 0xD0, 0xE0]
+    assert len(counter.with_callees(code, counter.longest(code, 0x70, 1, "EXIT", 4))) == 6 + 2
+
+
 @pytest.mark.parametrize(("side", "share"), [(32, 1.0), (128, 0.25)])
 def test_counts_by_class(counter: ModuleType, side: int, share: float) -> None:
     counts = counter.per_pixel(counter.read(SASS), side)

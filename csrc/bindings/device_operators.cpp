@@ -11,6 +11,12 @@ namespace py = pybind11;
 namespace softdiff::device {
 namespace {
 
+// Kernels count positions within a plane in 32 bits.
+void require_short_plane(const Image& image, std::int64_t height, std::int64_t width) {
+    const std::int64_t span = (height - 1) * image.stride[2] + (width - 1) * image.stride[3];
+    if (span > std::numeric_limits<std::int32_t>::max()) throw NotPlain{"planes of less than 2^31 positions"};
+}
+
 // Makes the output and computes it.
 py::object combined(const Call& call, const Images& images, cuda::Combine& task) {
     py::object out = call.empty_like(images.like());
@@ -90,6 +96,7 @@ py::object filter_sum(const Call& call, const Images& images, const Handles& ter
         const TensorView gain = call.read(gains[i], Allowed::kDevices);
         if (gain.device != images.like().device) throw NotPlain{"gains on the device of the images"};
         task.map[i] = broadcast(gain, images.like());
+        require_short_plane(task.map[i], task.height, task.width);
         differentiable |= gain.requires_grad;
     }
     py::object out = combined(call, images, task);
@@ -102,8 +109,7 @@ py::object filter_sum(const Call& call, const Images& images, const Handles& ter
 py::object transform(const Call& call, const TensorView& view, const TransformTask& task, py::handle ndim, py::handle x) {
     if (task.axes == Axes::kColumns) throw NotPlain{"transforms over the last dimension or the last two"};
     const bool rows_only = task.axes == Axes::kRows;
-    const std::int64_t span = (task.height - 1) * task.input.stride[2] + (task.width - 1) * task.input.stride[3];
-    if (!rows_only && span > std::numeric_limits<std::int32_t>::max()) throw NotPlain{"planes of less than 2^31 positions"};
+    if (!rows_only) require_short_plane(task.input, task.height, task.width);
     py::object out = call.empty_like(view);
     cuda::Transform there{task.batch, task.channels, task.height, task.width,       task.dtype,
                           task.input, task.inverse,  rows_only,   Call::memory(out)};

@@ -75,24 +75,21 @@ void run_plan(Launcher& launcher, TilePlan<T>& plan) {
             run_pass(launcher, pass, plan.channels, first, std::min(plan.chunk, plan.planes - first));
 }
 
-template <class Storage, class Launcher>
+template <class T, class Launcher>
 void generic_combine(const CombineParams& params, Launcher& launcher) {
-    using T = typename ArithmeticOf<Storage>::Type;
     TilePlan<T> plan = plan_combine<T>(params);
     run_plan(launcher, plan);
 }
 
-template <class Storage, class Launcher>
+template <class T, class Launcher>
 void generic_transform(const cuda::Transform& task, Launcher& launcher) {
-    using T = typename ArithmeticOf<Storage>::Type;
     TilePlan<T> plan = plan_transform<T>(task);
     run_plan(launcher, plan);
 }
 
 // Per plane into `partial` [batch channels], in the type of the arithmetic.
-template <class Storage, class Launcher>
+template <class T, class Launcher>
 void generic_energy(const cuda::Energy& task, void* partial, Launcher& launcher) {
-    using T = typename ArithmeticOf<Storage>::Type;
     TilePlan<T> plan = plan_energy<T>(task);
     if (plan.planes == 0) return;
     TilePass<T>& last = plan.passes.back();

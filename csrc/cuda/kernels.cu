@@ -1,12 +1,12 @@
-// One operation (SOFTDIFF_OPERATION) for one storage type (SOFTDIFF_STORAGE), or the kernel of tiles for one type of
-// arithmetic: CMakeLists.txt compiles this file for each.
+// One operation (SOFTDIFF_OPERATION) for one type of arithmetic (SOFTDIFF_ARITHMETIC): CMakeLists.txt compiles this file for
+// each.
 #include "entry.hpp"
 #include "launcher.cuh"
 #include "units.hpp"
 
 #define SOFTDIFF_COMBINE 1
 #define SOFTDIFF_TRANSFORM 2
-#define SOFTDIFF_ENERGY 3
+#define SOFTDIFF_REST 3
 #define SOFTDIFF_TILES 4
 
 namespace softdiff {
@@ -14,18 +14,13 @@ inline namespace SOFTDIFF_ISA {
 
 // Every operation launches the kernel of tiles, which is compiled once.
 #if SOFTDIFF_OPERATION == SOFTDIFF_TILES
-#define SOFTDIFF_RUN_TILES(T, InGlobalMemory) \
-    template void CudaLauncher::run<TileKernel<T, InGlobalMemory>>(const LaunchShape&, const TileParams<T>&);
-SOFTDIFF_RUN_TILES(SOFTDIFF_STORAGE, false)
-SOFTDIFF_RUN_TILES(SOFTDIFF_STORAGE, true)
+#define SOFTDIFF_RUN_TILES template
 #else
-#define SOFTDIFF_RUN_TILES(T, InGlobalMemory) \
-    extern template void CudaLauncher::run<TileKernel<T, InGlobalMemory>>(const LaunchShape&, const TileParams<T>&);
-SOFTDIFF_RUN_TILES(float, false)
-SOFTDIFF_RUN_TILES(float, true)
-SOFTDIFF_RUN_TILES(double, false)
-SOFTDIFF_RUN_TILES(double, true)
+#define SOFTDIFF_RUN_TILES extern template
 #endif
+using Arithmetic = SOFTDIFF_ARITHMETIC;
+SOFTDIFF_RUN_TILES void CudaLauncher::run<TileKernel<Arithmetic, false>>(const LaunchShape&, const TileParams<Arithmetic>&);
+SOFTDIFF_RUN_TILES void CudaLauncher::run<TileKernel<Arithmetic, true>>(const LaunchShape&, const TileParams<Arithmetic>&);
 
 }  // namespace SOFTDIFF_ISA
 
@@ -34,42 +29,39 @@ namespace cuda::units {
 #if SOFTDIFF_OPERATION == SOFTDIFF_COMBINE
 
 template <>
-void combine<SOFTDIFF_STORAGE>(const Combine& task, const Place& place) {
+void combine<Arithmetic>(const Combine& task, const Place& place) {
     CudaLauncher launcher(place);
-    run_combine<SOFTDIFF_STORAGE>(task, launcher);
+    run_combine<Arithmetic>(task, launcher);
 }
 
 #elif SOFTDIFF_OPERATION == SOFTDIFF_TRANSFORM
 
 template <>
-void transform<SOFTDIFF_STORAGE>(const Transform& task, const Place& place) {
+void transform<Arithmetic>(const Transform& task, const Place& place) {
     CudaLauncher launcher(place);
-    run_transform<SOFTDIFF_STORAGE>(task, launcher);
+    run_transform<Arithmetic>(task, launcher);
 }
 
-#elif SOFTDIFF_OPERATION == SOFTDIFF_ENERGY
+#elif SOFTDIFF_OPERATION == SOFTDIFF_REST
 
 template <>
-void energy<SOFTDIFF_STORAGE>(const Energy& task, const Place& place) {
+void energy<Arithmetic>(const Energy& task, const Place& place) {
     CudaLauncher launcher(place);
-    run_energy<SOFTDIFF_STORAGE>(task, launcher);
+    run_energy<Arithmetic>(task, launcher);
 }
 
 template <>
-void normal<SOFTDIFF_STORAGE>(const Normal& task, const Place& place) {
+void normal<Arithmetic>(const Normal& task, const Place& place) {
     CudaLauncher launcher(place);
-    run_normal<SOFTDIFF_STORAGE>(task, launcher);
+    run_normal<Arithmetic>(task, launcher);
 }
-
-#if defined(SOFTDIFF_HAS_MAPS)  // maps of coefficients are in the type of the arithmetic
 
 template <>
-void coefficients<SOFTDIFF_STORAGE>(const Coefficients& task, const Place& place) {
+void coefficients<Arithmetic>(const Coefficients& task, const Place& place) {
     CudaLauncher launcher(place);
-    run_coefficients<SOFTDIFF_STORAGE>(task, launcher);
+    run_coefficients<Arithmetic>(task, launcher);
 }
 
-#endif
 #endif
 
 }  // namespace cuda::units

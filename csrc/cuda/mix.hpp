@@ -6,13 +6,22 @@
 #pragma once
 
 #include "../core/normal.hpp"
-#include "../core/storage.hpp"
 #include "gain.hpp"
 #include "launch.hpp"
 #include "line_tables.hpp"
+#include "stored.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
+
+// Where a plane of an image begins.
+SOFTDIFF_INLINE std::int64_t plane_offset(const Image& image, std::int64_t b, std::int64_t c) {
+    return b * image.stride[0] + c * image.stride[1];
+}
+// Where a pixel is from there on: planes have less than 2^31 positions, and products of 64 bits take many instructions.
+SOFTDIFF_INLINE int place_in_plane(const Image& image, int h, int w) {
+    return h * static_cast<int>(image.stride[2]) + w * static_cast<int>(image.stride[3]);
+}
 
 struct CombineParams {
     cuda::Combine task;
@@ -96,7 +105,7 @@ SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const 
 template <class Space, class T, class View>
 SOFTDIFF_OUTLINE void fill_level(const CombineParams& p, std::int64_t b, GainTables<View> tables) {
     const Level t = level_at<Space>(p.task.t, b);
-    const double a = exp(t.log_a);
+    const double a = exponential(t.log_a);
     tables.constants[0] = static_cast<T>(a * (1.0 - t.floor));
     tables.constants[1] = static_cast<T>(a * t.floor);
     tables.numbers[0] = static_cast<T>(p.task.power == 2 ? a * a : a);
@@ -159,8 +168,7 @@ struct PlaneGains {
             const auto map_at = [&](int term) -> T {
                 if (!p.spectral[term]) return T(0);
                 const Image& map = p.task.map[term];
-                const std::int64_t offset = b * map.stride[0] + c * map.stride[1] + h * map.stride[2] + w * map.stride[3];
-                return Space::global(static_cast<const T*>(map.data))[offset];
+                return Space::global(static_cast<const T*>(map.data))[plane_offset(map, b, c) + place_in_plane(map, h, w)];
             };
             return {map_at(0), map_at(1), map_at(2)};
         }
@@ -213,37 +221,35 @@ SOFTDIFF_INLINE void for_each_normal(std::uint64_t seed, std::int64_t first, std
 
 // ---- pixels -------------------------------------------------------------------------------------------------------------
 
-// Where a plane of an image begins.
-SOFTDIFF_INLINE std::int64_t plane_offset(const Image& image, std::int64_t b, std::int64_t c) {
-    return b * image.stride[0] + c * image.stride[1];
-}
+struct PlaneOffsets {
+    std::int64_t of_term[kTerms];
+    SOFTDIFF_INLINE PlaneOffsets(const CombineParams& p, std::int64_t b, std::int64_t c) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < kTerms; ++i) of_term[i] = plane_offset(p.task.term[i], b, c);
+    }
+    SOFTDIFF_INLINE std::int64_t operator[](int i) const { return of_term[i]; }
+};
 
-template <class Space, class Storage>
-SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type pixel_at(const Image& image, std::int64_t offset) {
-    return widen(static_cast<Storage>(Space::global(static_cast<const Storage*>(image.data))[offset]));
-}
-
-// The pixel terms of pixel (h, w) of a plane.
-template <class Space, class Storage, class View>
-SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type pixel_terms(const CombineParams& p, View numbers, std::int64_t b,
-                                                                 std::int64_t c, int h, int w) {
-    using T = typename ArithmeticOf<Storage>::Type;
+// The pixel terms of pixel (h, w) of a plane, which begins at offsets[term] of each image of `Word`s (stored.hpp).
+template <class Space, class T, class Word, class View, class Offsets>
+SOFTDIFF_INLINE T pixel_terms(const CombineParams& p, View numbers, Offsets offsets, int h, int w) {
     T sum = 0;
     SOFTDIFF_UNROLL
     for (int i = 0; i < kTerms; ++i) {
         if (!p.pixel[i]) continue;
         const Image& image = p.task.term[i];
-        sum += static_cast<T>(numbers[i]) *
-               pixel_at<Space, Storage>(image, plane_offset(image, b, c) + h * image.stride[2] + w * image.stride[3]);
+        const std::int64_t plane = offsets[i];
+        const Word word = Space::global(static_cast<const Word*>(image.data))[plane + place_in_plane(image, h, w)];
+        sum += static_cast<T>(numbers[i]) * widen_word(word, p.task.dtype);
     }
     return sum;
 }
 
-// body(element, noise, read(element)) for the elements [first, last): with drawn noise where the kernel adds some, else 0. What
-// is in global memory is read for all elements of a counter before the first of them is written: for all that the compiler
-// knows a result may be what is read next, and one value at a time would leave the memory idle. The body, which is long where
-// gains are worked out, is there once.
-template <class Space, class T, class Read, class Body>
+// body(element, noise, what was read) for the elements [first, last): with drawn noise where the kernel adds some, else 0.
+// read(take) calls take(value_of), which keeps value_of(element) for all elements of a counter: before the first of them is
+// written, since for all that the compiler knows a result may be what is read next, and one value at a time would leave the
+// memory idle. The body, which is long where gains are worked out, is there once.
+template <class Space, class T, class Kept, class Read, class Body>
 SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, std::int64_t first, std::int64_t last,
                                       int thread, int threads, Read read, Body body) {
     const PhiloxKeys keys = philox_keys(with_noise ? seed_of<Space>(p.task.seed) : 0);
@@ -251,12 +257,14 @@ SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, s
     const auto counters = static_cast<int>(ceil_of(last, kNormalBlock) - first_block) * kNormalLanes;
     for (int i = thread; i < counters; i += threads) {
         const std::int64_t element = (first_block + i / kNormalLanes) * kNormalBlock + i % kNormalLanes;
-        decltype(read(first)) kept[4]{};
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < 4; ++k) {
-            const std::int64_t at = element + k * kNormalLanes;
-            if (at >= first && at < last) kept[k] = read(at);
-        }
+        Kept kept[4]{};
+        read([&](auto value_of) {
+            SOFTDIFF_UNROLL
+            for (int k = 0; k < 4; ++k) {
+                const std::int64_t at = element + k * kNormalLanes;
+                if (at >= first && at < last) kept[k] = value_of(at);
+            }
+        });
         NormalQuad<T> quad{};
         if (with_noise) quad = normal_quad<T>(static_cast<std::uint64_t>(first_block * kNormalLanes + i), keys);
         SOFTDIFF_ROLLED

@@ -8,9 +8,8 @@ namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
 // out = sum_i number_i image_i, and noise. A block is a run of elements of one plane or, where planes are small, whole planes.
-template <class Storage>
+template <class T>
 struct PointwiseCombine {
-    using T = typename ArithmeticOf<Storage>::Type;
     using Params = CombineParams;
     static constexpr const char* kName = "pointwise combine";
     static constexpr int kMostPhases = 2;
@@ -55,33 +54,28 @@ struct PointwiseCombine {
         const std::int64_t begin = first_plane * area + piece * kElements;
         const std::int64_t end =
             parts == 1 ? begin + planes * area : (piece + 1 == parts ? (first_plane + 1) * area : begin + kElements);
-        auto out = Space::global(static_cast<Storage*>(p.task.out));
         // Positions among the planes of the block are 32-bit, as those within a plane (bindings/device_call.hpp).
         const std::int64_t origin = first_plane * area;
         const auto plane_of = [&](std::uint32_t local) { return parts == 1 ? p.area_apart.divide(local) : 0U; };
-        const auto terms = [&](std::int64_t e) -> T {
-            const auto local = static_cast<std::uint32_t>(e - origin), q = plane_of(local);
-            const std::uint32_t at = local - q * p.area_apart.divisor, h = p.width_apart.divide(at);
-            const auto w = static_cast<int>(at - h * p.width_apart.divisor);
-            T sum = 0;
-            SOFTDIFF_UNROLL
-            for (int term = 0; term < kTerms; ++term) {
-                if (!p.pixel[term]) continue;
-                const Image& image = p.task.term[term];
-                const std::int64_t plane = offsets[q * kTerms + term];
-                sum += static_cast<T>(numbers[q * kNumbers + term]) *
-                       pixel_at<Space, Storage>(image, plane + static_cast<int>(h) * image.stride[2] + w * image.stride[3]);
-            }
-            return sum;
+        const auto read_terms = [&](auto take) {
+            with_word<T>(p.task.dtype, [&](auto as) {
+                using Word = typename decltype(as)::Type;
+                take([&](std::int64_t e) {
+                    const auto local = static_cast<std::uint32_t>(e - origin), q = plane_of(local);
+                    const std::uint32_t at = local - q * p.area_apart.divisor, h = p.width_apart.divide(at);
+                    const auto w = static_cast<int>(at - h * p.width_apart.divisor);
+                    return pixel_terms<Space, T, Word>(p, numbers + q * kNumbers, offsets + q * kTerms, static_cast<int>(h), w);
+                });
+            });
         };
-        for_each_element<Space, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, terms,
-                                   [&](std::int64_t e, T n, T value) {
-                                       if (p.task.draw_noise) {
-                                           const std::uint32_t q = plane_of(static_cast<std::uint32_t>(e - origin));
-                                           value += static_cast<T>(numbers[q * kNumbers + 2]) * n;
-                                       }
-                                       out[e] = Narrow<Storage>::from(value);
-                                   });
+        for_each_element<Space, T, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, read_terms,
+                                      [&](std::int64_t e, T n, T value) {
+                                          if (p.task.draw_noise) {
+                                              const std::uint32_t q = plane_of(static_cast<std::uint32_t>(e - origin));
+                                              value += static_cast<T>(numbers[q * kNumbers + 2]) * n;
+                                          }
+                                          store_at<Space>(p.task.out, p.task.dtype, e, value);
+                                      });
     }
 };
 
@@ -89,9 +83,8 @@ struct NormalParams {
     cuda::Normal task;
 };
 
-template <class Storage>
+template <class T>
 struct FillNormal {
-    using T = typename ArithmeticOf<Storage>::Type;
     using Params = NormalParams;
     static constexpr const char* kName = "normal";
     static constexpr int kMostPhases = 1;
@@ -105,9 +98,8 @@ struct FillNormal {
     static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {
         const std::int64_t begin = where.block * kElements;
         const std::int64_t end = begin + kElements < p.task.size ? begin + kElements : p.task.size;
-        auto out = Space::global(static_cast<Storage*>(p.task.out));
         for_each_normal<T>(seed_of<Space>(p.task.seed), begin, end, where.thread, where.threads,
-                           [&](std::int64_t e, T n) { out[e] = Narrow<Storage>::from(n); });
+                           [&](std::int64_t e, T n) { store_at<Space>(p.task.out, p.task.dtype, e, n); });
     }
 };
 

@@ -1,14 +1,6 @@
 // Square planes of the sides that have codelets for a whole line: a thread holds a line in registers, a block has a few planes
-// in shared memory, and global memory is read once and written once.
-//
-//   columns in    C2 of the columns, straight from the images to a tile of N x (N + 1): no bank is met twice in a warp, neither
-//                 along columns nor along rows
-//   rows          C2, gains, C3 of a row in registers (a level's blur), or apart with the gains and the noise in between, where
-//                 neighbouring threads work on neighbouring frequencies
-//   columns out   C3 of the columns to the result; through the tile where something is added in pixel space
-//
-// 8 bytes a pixel move through global memory (float32, one image), and 5 times 4 through shared memory: the tile
-// twice in and twice out, and the decays.
+// in shared memory as tiles of N x (N + 1), where no bank is met twice in a warp, neither along columns nor along rows. Images
+// are read once and results are written once (square_combine.hpp, square_transform.hpp).
 #pragma once
 
 #include "../core/codelets.hpp"
@@ -77,13 +69,16 @@ struct SquarePlane {
     static SOFTDIFF_INLINE void dct2_in_place(Line<T, View> line) {
         T y[N];
         Codes::dct2(line, Values<T>{y});
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < N; ++k) line.put(k, y[k]);
+        put_all(line, y);
     }
     template <class View>
     static SOFTDIFF_INLINE void dct3_in_place(Line<T, View> line) {
         T y[N];
         Codes::dct3(line, Values<T>{y});
+        put_all(line, y);
+    }
+    template <class View>
+    static SOFTDIFF_INLINE void put_all(Line<T, View> line, const T* y) {
         SOFTDIFF_UNROLL
         for (int k = 0; k < N; ++k) line.put(k, y[k]);
     }
@@ -96,244 +91,25 @@ struct SquarePlane {
     }
 };
 
-// A column of an image as the codelets read it.
-template <class Space, class Storage>
-struct ImageColumn {
-    typename Space::template View<const Storage> data;
-    int stride;
-    SOFTDIFF_INLINE typename ArithmeticOf<Storage>::Type operator[](int i) const {
-        return widen(static_cast<Storage>(data[static_cast<std::int64_t>(i) * stride]));
-    }
+// A column of an image into registers. `at` is a Place.
+template <class Space, class T, int N, class At>
+SOFTDIFF_INLINE void read_column(const Image& image, Dtype dtype, const At& at, T* x) {
+    const std::int64_t offset = plane_offset(image, at.b, at.c) + at.line * image.stride[3];
+    const auto stride = static_cast<int>(image.stride[2]);
+    with_input<Space, T>(image.data, dtype, offset, [&](auto from) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < N; ++i) x[i] = widen(from[static_cast<std::int64_t>(i) * stride]);
+    });
+}
 
-    static SOFTDIFF_INLINE ImageColumn of(const Image& image, std::int64_t b, std::int64_t c, int w) {
-        return {Space::global(static_cast<const Storage*>(image.data)) + (plane_offset(image, b, c) + w * image.stride[3]),
-                static_cast<int>(image.stride[2])};
-    }
-};
-
-// A column of a contiguous result as the codelets write it.
-template <class Space, class Storage, int N>
-struct OutColumn {
-    typename Space::template View<Storage> data;
-    SOFTDIFF_INLINE void put(int i, typename ArithmeticOf<Storage>::Type value) const {
-        data[i * N] = Narrow<Storage>::from(value);
-    }
-
-    static SOFTDIFF_INLINE OutColumn of(void* out, std::int64_t plane, int w) {
-        return {Space::global(static_cast<Storage*>(out)) + (plane * N * N + w)};
-    }
-};
-
-// The end of both combinations below: columns out, and what is added in pixel space.
-template <int N, class Storage>
-struct SquareEnd {
-    using T = typename ArithmeticOf<Storage>::Type;
-    using Square = SquarePlane<N, T>;
-
-    static SOFTDIFF_INLINE bool adds_pixels(const CombineParams& p) { return p.pixel_terms > 0 || p.pixel_noise; }
-
-    template <class Space, class View>
-    static SOFTDIFF_INLINE void columns_out(const CombineParams& p, const typename Square::Place& at, View tile) {
-        if (adds_pixels(p)) {
-            Square::dct3_in_place(Square::column(tile, at.line));
-        } else {
-            Square::Codes::dct3(Square::column(tile, at.line), OutColumn<Space, Storage, N>::of(p.task.out, at.plane, at.line));
-        }
-    }
-
-    // Tile, pixel terms and noise to the result: the threads of a plane, neighbours on neighbouring pixels.
-    template <class Space, class View>
-    static SOFTDIFF_INLINE void add_pixels(const CombineParams& p, const typename Square::Place& at, View tile, View numbers) {
-        const std::int64_t begin = at.plane * (N * N);
-        auto out = Space::global(static_cast<Storage*>(p.task.out));
-        const T noise_gain = p.pixel_noise ? static_cast<T>(numbers[2]) : T(0);
-        const auto terms = [&](std::int64_t e) {
-            const auto local = static_cast<int>(e - begin);
-            return pixel_terms<Space, Storage>(p, numbers, at.b, at.c, local / N, local % N);
-        };
-        for_each_element<Space, T>(p, p.pixel_noise, begin, begin + N * N, at.line, N, terms,
-                                   [&](std::int64_t e, T n, T added) {
-                                       const auto local = static_cast<int>(e - begin);
-                                       T value = static_cast<T>(tile[local / N * Square::kStride + local % N]) + added;
-                                       if (p.pixel_noise) value += noise_gain * n;
-                                       out[e] = Narrow<Storage>::from(value);
-                                   });
-    }
-};
-
-// V (alpha^power . V^T x), and pixel terms: blur and diffuse, forward and backward.
-template <int N, class Storage>
-struct SquareLevel {
-    using T = typename ArithmeticOf<Storage>::Type;
-    using Square = SquarePlane<N, T>;
-    using End = SquareEnd<N, Storage>;
-    using Params = CombineParams;
-    static constexpr const char* kName = "level, square planes";
-    static constexpr int kMostPhases = 4;
-    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
-    static constexpr int kTable = N + kConstants + kTerms + 1;  // decay (rows and columns have the same), constants, numbers
-
-    static bool takes(const Params& p) {
-        return p.task.kind == GainKind::kLevel && p.spectral_terms == 1 && p.spectral[0] && !p.spectral_noise;
-    }
-    static LaunchShape shape(Params& p) {
-        p.planes_per_block = Square::planes_per_block(Square::kTile + kTable);
-        return Square::shape(p.planes, p.planes_per_block, Square::kTile + kTable);
-    }
-    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? kMostPhases : 3; }
-
-    template <class Space>
-    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
-        if (at.idle) return;
-        auto tiles = Space::template shared<T>(shared, 0);
-        using View = decltype(tiles);
-        View tile = tiles + at.q * Square::kTile, table = tiles + (p.planes_per_block * Square::kTile + at.q * kTable);
-        const GainTables<View> tables{table, table, table, table, table + N, table + (N + kConstants)};
-        switch (i) {
-            case 0: {
-                const double tau = field_at<Space>(p.task.t.field[1], at.b);
-                tables.row_decay[at.line] = decay_of<T>(at.line, N, tau);
-                if (at.line == 0) fill_level<Space, T>(p, at.b, tables);
-                Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.term[0], at.b, at.c, at.line),
-                                    Square::column(tile, at.line));
-                break;
-            }
-            case 1: {
-                const bool squared = p.task.power == 2;
-                const T scale = row_scale(at.line, squared);
-                const T slope = static_cast<T>(tables.row_decay[at.line]) * static_cast<T>(tables.constants[0]) * scale;
-                const T flat = static_cast<T>(tables.constants[1]) * scale;
-                T y[N];
-                Square::Codes::dct2(Square::row(tile, at.line), Gained<View>{y, tables.column_decay, slope, flat, squared});
-                Square::Codes::dct3(Values<T>{y}, Square::row(tile, at.line));
-                break;
-            }
-            case 2: End::template columns_out<Space>(p, at, tile); break;
-            default: End::template add_pixels<Space>(p, at, tile, tables.numbers);
-        }
-    }
-
-  private:
-    // The weights of a row (2 / N of the columns times that of the row), or their root where alpha is taken twice: in alpha
-    // they cost a product a row, not two a coefficient. The first coefficient of a row has half of them.
-    static SOFTDIFF_INLINE T row_scale(int line, bool squared) {
-        constexpr double kOther = Square::root(2.0 / N * 2.0 / N), kFirst = Square::root(2.0 / N * 1.0 / N);
-        if (squared) return static_cast<T>(line == 0 ? kFirst : kOther);
-        return static_cast<T>(2.0 / N) * Square::weight(line);
-    }
-
-    // Coefficients of a row, times their gains.
-    template <class View>
-    struct Gained {
-        T* y;
-        View column_decay;
-        T slope, flat;
-        bool squared;
-        SOFTDIFF_INLINE void put(int k, T value) const {
-            const T alpha = slope * static_cast<T>(column_decay[k]) + flat;
-            value *= alpha;
-            if (squared) value *= alpha;
-            y[k] = k == 0 ? value * T(0.5) : value;
-        }
-    };
-};
-
-// Every other combination: up to three images with gains of their own, noise drawn in the DCT basis.
-template <int N, class Storage>
-struct SquareCombine {
-    using T = typename ArithmeticOf<Storage>::Type;
-    using Square = SquarePlane<N, T>;
-    using End = SquareEnd<N, Storage>;
-    using Params = CombineParams;
-    static constexpr const char* kName = "combine, square planes";
-    static constexpr int kMostPhases = 6;
-    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
-    static constexpr int kTable = 2 * N + kConstants + kTerms + 1;  // decay and fade, constants, numbers
-
-    static SOFTDIFF_INLINE int tiles_of(const Params& p) { return p.spectral_terms > 1 ? p.spectral_terms : 1; }
-    static bool takes(const Params& p) { return Square::planes_per_block(tiles_of(p) * Square::kTile + kTable) > 0; }
-    static LaunchShape shape(Params& p) {
-        const int values = tiles_of(p) * Square::kTile + kTable;
-        p.planes_per_block = Square::planes_per_block(values);
-        return Square::shape(p.planes, p.planes_per_block, values);
-    }
-    static SOFTDIFF_INLINE int phases(const Params& p) { return End::adds_pixels(p) ? kMostPhases : 5; }
-
-    template <class Space>
-    static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
-        if (at.idle) return;
-        const int tiles_per_plane = tiles_of(p);
-        auto tiles = Space::template shared<T>(shared, 0);
-        using View = decltype(tiles);
-        View tile = tiles + at.q * tiles_per_plane * Square::kTile;
-        View table = tiles + (p.planes_per_block * tiles_per_plane * Square::kTile + at.q * kTable);
-        const GainTables<View> tables{table, table + N, table, table + N, table + 2 * N, table + (2 * N + kConstants)};
-        switch (i) {
-            case 0: {
-                fill<Space>(p, at, tables);
-                View to = tile;
-                for (int term = 0; term < kTerms; ++term) {
-                    if (!p.spectral[term]) continue;
-                    Square::Codes::dct2(ImageColumn<Space, Storage>::of(p.task.term[term], at.b, at.c, at.line),
-                                        Square::column(to, at.line));
-                    to = to + Square::kTile;
-                }
-                break;
-            }
-            case 1:
-                for (int n = 0; n < p.spectral_terms; ++n)
-                    Square::dct2_in_place(Square::row(tile + n * Square::kTile, at.line));
-                break;
-            case 2: mix<Space>(p, at, tile, tables); break;
-            case 3: Square::dct3_in_place(Square::row(tile, at.line)); break;
-            case 4: End::template columns_out<Space>(p, at, tile); break;
-            default: End::template add_pixels<Space>(p, at, tile, tables.numbers);
-        }
-    }
-
-  private:
-    template <class Space, class View>
-    static SOFTDIFF_INLINE void fill(const Params& p, const typename Square::Place& at, const GainTables<View>& tables) {
-        const Level t = level_at<Space>(p.task.t, at.b), s = level_at<Space>(p.task.s, at.b);
-        fill_axis<T>(p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade);
-        if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
-    }
-
-    // The gains of all terms, and the noise, into the first tile.
-    template <class Space, class View>
-    static SOFTDIFF_INLINE void mix(const Params& p, const typename Square::Place& at, View tile,
-                                    const GainTables<View>& tables) {
-        const std::int64_t begin = at.plane * (N * N);
-        const PlaneGains<Space, T, View> gains(p, tables);
-        using Gain = StepCoefficients<T>;
-        const bool mapped = p.task.kind == GainKind::kMap;
-        const auto map = [&](std::int64_t e) -> Gain {
-            if (!mapped) return {};
-            const auto local = static_cast<int>(e - begin);
-            return gains.template of_kind<GainKind::kMap>(at.b, at.c, local / N, local % N, 0, 0);
-        };
-        for_each_element<Space, T>(p, p.spectral_noise, begin, begin + N * N, at.line, N, map,
-                                   [&](std::int64_t e, T n, Gain own) {
-                                       const auto local = static_cast<int>(e - begin);
-                                       const int h = local / N, w = local % N;
-                                       View here = tile + (h * Square::kStride + w);
-                                       const Gain gain = mapped ? own : gains.computed(h, w);
-                                       const T of_term[kTerms] = {gain.p, gain.q, gain.w};
-                                       T sum = 0;
-                                       int next = 0;
-                                       SOFTDIFF_UNROLL
-                                       for (int term = 0; term < kTerms; ++term)
-                                           if (p.spectral[term])
-                                               sum += of_term[term] * static_cast<T>(here[next++ * Square::kTile]);
-                                       sum *= Square::weight(h) * Square::weight(w);
-                                       if (p.spectral_noise)
-                                           sum += gain.w * (Square::root_weight(h) * Square::root_weight(w)) * n;
-                                       here[0] = sum;
-                                   });
-    }
-};
+// A column from registers to a contiguous result.
+template <class Space, class T, int N, class At>
+SOFTDIFF_INLINE void write_column(void* out, Dtype dtype, const At& at, const T* y) {
+    with_output<Space, T>(out, dtype, at.plane * (N * N) + at.line, [&](auto to, auto as) {
+        SOFTDIFF_UNROLL
+        for (int i = 0; i < N; ++i) to[i * N] = Narrow<typename decltype(as)::Type>::from(y[i]);
+    });
+}
 
 }  // namespace SOFTDIFF_ISA
 }  // namespace softdiff

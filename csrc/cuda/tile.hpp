@@ -80,52 +80,5 @@ constexpr std::int64_t gain_table_values(int rows, int columns) {
 
 constexpr int kSumThreads = 16;
 
-// ---- tensors by their storage type -------------------------------------------------------------------------------------
-
-namespace detail {
-
-// body(view) of a port's values in their storage type.
-template <class Space, class Value, class Body>
-SOFTDIFF_INLINE void view_as(Value* data, std::int64_t offset, Body body) {
-    body(Space::global(data) + offset);
-}
-template <class Space, class T, class Body>
-SOFTDIFF_INLINE void with_input(const Port& port, std::int64_t offset, Body body) {
-    if constexpr (sizeof(T) == sizeof(double)) {
-        view_as<Space>(static_cast<const double*>(port.image.data), offset, body);
-    } else {
-        switch (port.dtype) {
-            case Dtype::kFloat16: return view_as<Space>(static_cast<const Float16Bits*>(port.image.data), offset, body);
-            case Dtype::kBFloat16: return view_as<Space>(static_cast<const BFloat16Bits*>(port.image.data), offset, body);
-            default: return view_as<Space>(static_cast<const float*>(port.image.data), offset, body);
-        }
-    }
-}
-
-template <class Storage>
-struct As {
-    using Type = Storage;
-};
-// body(view, As<Storage>{})
-template <class Space, class T, class Body>
-SOFTDIFF_INLINE void with_output(const Port& port, std::int64_t offset, Body body) {
-    void* data = const_cast<void*>(port.image.data);
-    const auto as = [&](auto storage) {
-        using Storage = typename decltype(storage)::Type;
-        body(Space::global(static_cast<Storage*>(data)) + offset, storage);
-    };
-    if constexpr (sizeof(T) == sizeof(double)) {
-        as(As<double>{});
-    } else {
-        switch (port.dtype) {
-            case Dtype::kFloat16: return as(As<Float16Bits>{});
-            case Dtype::kBFloat16: return as(As<BFloat16Bits>{});
-            default: return as(As<float>{});
-        }
-    }
-}
-
-}  // namespace detail
-
 }  // namespace SOFTDIFF_ISA
 }  // namespace softdiff

@@ -58,6 +58,22 @@ struct TileBlock {
     SOFTDIFF_INLINE std::int64_t step_of(const Port& port, int axis) const { return port.image.stride[2 + axis]; }
     SOFTDIFF_INLINE std::int64_t line_stride_of(const Port& port, int axis) const { return port.image.stride[3 - axis]; }
 
+    // body(value_at) of what a port reads: value_at(n) is number n from an offset on.
+    template <class Body>
+    SOFTDIFF_INLINE void with_image(const Port& port, std::int64_t offset, Body body) const {
+        with_word<T>(port.dtype, [&](auto as) {
+            using Word = typename decltype(as)::Type;
+            const auto from = Space::global(static_cast<const Word*>(port.image.data)) + offset;
+            body([&](std::int64_t at) -> T {
+                const Word word = from[at];
+                return widen_word(word, port.dtype);
+            });
+        });
+    }
+    SOFTDIFF_INLINE void put_result(std::int64_t at, T value) const {
+        store_at<Space>(const_cast<void*>(p.out.image.data), p.out.dtype, at, value);
+    }
+
     SOFTDIFF_INLINE GainTables<View> tables() const {
         View constants = memory, numbers = constants + kConstants, row = numbers + kNumbers, column = row + 2 * p.rows;
         return {row, row + p.rows, column, column + p.columns, constants, numbers};
@@ -89,13 +105,13 @@ struct TileBlock {
         const bool difference = step.level == 1;
         const Port &first = p.source[index], &second = p.source[1];
         const std::int64_t second_offset = difference ? offset(second) : 0;
-        detail::with_input<Space, T>(first, step.flag ? coefficient_offset(first) : offset(first), [&](auto from) {
+        with_image(first, step.flag ? coefficient_offset(first) : offset(first), [&](auto value_at) {
             for_work(where, pixels(), [&](int w, int r) {
                 const int row = step.flag ? coefficient_row(r) : r;
-                T value = widen(from[row * first.image.stride[2] + w * first.image.stride[3]]);
+                T value = value_at(row * first.image.stride[2] + w * first.image.stride[3]);
                 if (difference) {
                     const std::int64_t at = second_offset + r * second.image.stride[2] + w * second.image.stride[3];
-                    detail::with_input<Space, T>(second, at, [&](auto other) { value -= widen(other[0]); });
+                    with_image(second, at, [&](auto other_at) { value -= other_at(0); });
                 }
                 if (step.flag) value *= coefficient_weight(r, w);
                 to[r * p.leading + (step.flag ? coefficient_place(w) : w)] = value;
@@ -109,14 +125,15 @@ struct TileBlock {
         const int positions = line.size / line.radix;
         const auto to = lines(step, index);
         const std::int64_t along = step_of(port, step.axis), across = line_stride_of(port, step.axis);
-        detail::with_input<Space, T>(port, offset(port), [&](auto from) {
+        with_image(port, offset(port), [&](auto value_at) {
             with_radix(line.radix, [&](auto radix) {
                 for_work(where, image_work(step, line, to.lines), [&](int l, int i) {
-                    const auto image = from + l * across;
+                    const std::int64_t image = l * across;
                     const Fold there(i, positions, along), here(i, positions, to.step);
                     View own = to.line(l);
                     split_position<Space, decltype(radix)::value>(
-                        line, i, [&](int j) { return widen(image[there[j]]); }, [&](int j, T value) { own[here[j]] = value; });
+                        line, i, [&](int j) { return value_at(image + there[j]); },
+                        [&](int j, T value) { own[here[j]] = value; });
                 });
             });
         });
@@ -274,18 +291,15 @@ struct TileBlock {
         const LineTables<T>& line = p.line[step.axis];
         const int positions = line.size / line.radix;
         const auto from = lines(step, 0);
-        const std::int64_t along = step_of(p.out, step.axis), across = line_stride_of(p.out, step.axis);
-        detail::with_output<Space, T>(p.out, offset(p.out), [&](auto to, auto storage) {
-            using Storage = typename decltype(storage)::Type;
-            with_radix(line.radix, [&](auto radix) {
-                for_work(where, image_work(step, line, from.lines), [&](int l, int i) {
-                    const auto image = to + l * across;
-                    const Fold there(i, positions, along), here(i, positions, from.step);
-                    const View own = from.line(l);
-                    join_position<Space, decltype(radix)::value>(
-                        line, i, [&](int j) { return static_cast<T>(own[here[j]]); },
-                        [&](int j, T value) { image[there[j]] = Narrow<Storage>::from(value); });
-                });
+        const std::int64_t begin = offset(p.out), along = step_of(p.out, step.axis), across = line_stride_of(p.out, step.axis);
+        with_radix(line.radix, [&](auto radix) {
+            for_work(where, image_work(step, line, from.lines), [&](int l, int i) {
+                const std::int64_t image = begin + l * across;
+                const Fold there(i, positions, along), here(i, positions, from.step);
+                const View own = from.line(l);
+                join_position<Space, decltype(radix)::value>(
+                    line, i, [&](int j) { return static_cast<T>(own[here[j]]); },
+                    [&](int j, T value) { put_result(image + there[j], value); });
             });
         });
     }
@@ -293,17 +307,18 @@ struct TileBlock {
     SOFTDIFF_INLINE void store(const Step& step) const {
         const View from = tile(step.buffer, 0), numbers = tables().numbers;
         const bool terms = step.level == 1;
-        detail::with_output<Space, T>(p.out, step.flag ? coefficient_offset(p.out) : offset(p.out), [&](auto to, auto storage) {
-            using Storage = typename decltype(storage)::Type;
-            for_work(where, pixels(), [&](int w, int r) {
-                T value = from[r * p.leading + (step.flag ? coefficient_place(w) : w)];
-                if (step.flag) value *= coefficient_weight(r, w);
-                if (terms)
-                    value += pixel_terms<Space, Storage>(p.combine, numbers, b, c, static_cast<int>(row0) + r,
-                                                         static_cast<int>(column0) + w);
-                const int row = step.flag ? coefficient_row(r) : r;
-                to[row * p.out.image.stride[2] + w * p.out.image.stride[3]] = Narrow<Storage>::from(value);
-            });
+        const std::int64_t begin = step.flag ? coefficient_offset(p.out) : offset(p.out);
+        const PlaneOffsets offsets(p.combine, b, c);
+        for_work(where, pixels(), [&](int w, int r) {
+            T value = from[r * p.leading + (step.flag ? coefficient_place(w) : w)];
+            if (step.flag) value *= coefficient_weight(r, w);
+            if (terms)
+                with_word<T>(p.combine.task.dtype, [&](auto as) {
+                    value += pixel_terms<Space, T, typename decltype(as)::Type>(
+                        p.combine, numbers, offsets, static_cast<int>(row0) + r, static_cast<int>(column0) + w);
+                });
+            const int row = step.flag ? coefficient_row(r) : r;
+            put_result(begin + row * p.out.image.stride[2] + w * p.out.image.stride[3], value);
         });
     }
 

@@ -1,21 +1,20 @@
-// The kernels are compiled in several translation units, one for each operation and storage type (kernels.cu): nvcc takes
+// The kernels are compiled in several translation units, one for each operation and type of arithmetic (kernels.cu): nvcc takes
 // minutes for all of them. These are the units' entries.
 #pragma once
 
-#include "../core/storage.hpp"
 #include "task.hpp"
 
 namespace softdiff::cuda::units {
 
-template <class Storage>
+template <class T>
 void combine(const Combine& task, const Place& place);
-template <class Storage>
+template <class T>
 void transform(const Transform& task, const Place& place);
-template <class Storage>
+template <class T>
 void energy(const Energy& task, const Place& place);
-template <class Storage>
+template <class T>
 void normal(const Normal& task, const Place& place);
-template <class Arithmetic>
+template <class T>
 void coefficients(const Coefficients& task, const Place& place);
 
 }  // namespace softdiff::cuda::units

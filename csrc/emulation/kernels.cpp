@@ -1,5 +1,5 @@
-// The units of cuda/units.hpp on the emulated device, compiled once for each storage type (SOFTDIFF_STORAGE): the same entries
-// as in cuda/kernels.cu, with the memory of each task made known to the Machine.
+// The units of cuda/units.hpp on the emulated device, compiled once for each type of arithmetic (SOFTDIFF_ARITHMETIC): the same
+// entries as in cuda/kernels.cu, with the memory of each task made known to the Machine.
 #include "../cuda/entry.hpp"
 #include "../cuda/units.hpp"
 #include "launcher.hpp"
@@ -9,9 +9,16 @@ namespace {
 
 using emulation::Access;
 using emulation::Machine;
-using Arithmetic = typename ArithmeticOf<SOFTDIFF_STORAGE>::Type;
+using Arithmetic = SOFTDIFF_ARITHMETIC;
 
-constexpr std::int64_t kStored = sizeof(SOFTDIFF_STORAGE), kComputed = sizeof(Arithmetic);
+constexpr std::int64_t kComputed = sizeof(Arithmetic);
+
+// Bytes of a number of the images.
+std::int64_t stored(Dtype dtype) {
+    std::int64_t bytes = 0;
+    with_storage<Arithmetic>(dtype, [&](auto as) { bytes = sizeof(typename decltype(as)::Type); });
+    return bytes;
+}
 
 template <class Task>
 void know(const char* name, const Task& task, const Image& image, std::int64_t element_bytes) {
@@ -36,60 +43,56 @@ void know_output(const void* out, std::int64_t bytes) {
 }  // namespace
 
 template <>
-void combine<SOFTDIFF_STORAGE>(const Combine& task, const Place& /*place*/) {
+void combine<Arithmetic>(const Combine& task, const Place& /*place*/) {
     EmulatedLauncher launcher;
-    for (const Image& image : task.term) know("image", task, image, kStored);
+    for (const Image& image : task.term) know("image", task, image, stored(task.dtype));
     if (task.kind == GainKind::kMap)
         for (const Image& map : task.map) know("gain", task, map, kComputed);
     know(task.s, task.batch);
     know(task.t, task.batch);
     know(task.seed);
-    know_output(task.out, task.batch * task.channels * task.height * task.width * kStored);
-    run_combine<SOFTDIFF_STORAGE>(task, launcher);
+    know_output(task.out, task.batch * task.channels * task.height * task.width * stored(task.dtype));
+    run_combine<Arithmetic>(task, launcher);
     Machine::instance().check_written(task.out);
 }
 
 template <>
-void transform<SOFTDIFF_STORAGE>(const Transform& task, const Place& /*place*/) {
+void transform<Arithmetic>(const Transform& task, const Place& /*place*/) {
     EmulatedLauncher launcher;
-    know("image", task, task.input, kStored);
-    know_output(task.out, task.batch * task.channels * task.height * task.width * kStored);
-    run_transform<SOFTDIFF_STORAGE>(task, launcher);
+    know("image", task, task.input, stored(task.dtype));
+    know_output(task.out, task.batch * task.channels * task.height * task.width * stored(task.dtype));
+    run_transform<Arithmetic>(task, launcher);
     Machine::instance().check_written(task.out);
 }
 
 template <>
-void energy<SOFTDIFF_STORAGE>(const Energy& task, const Place& /*place*/) {
+void energy<Arithmetic>(const Energy& task, const Place& /*place*/) {
     EmulatedLauncher launcher;
-    know("image", task, task.a, kStored);
-    know("image", task, task.b, kStored);
+    know("image", task, task.a, stored(task.dtype));
+    know("image", task, task.b, stored(task.dtype));
     know(task.level, task.batch);
     know_output(task.out, task.batch * kComputed);
-    run_energy<SOFTDIFF_STORAGE>(task, launcher);
+    run_energy<Arithmetic>(task, launcher);
     Machine::instance().check_written(task.out);
 }
 
 template <>
-void normal<SOFTDIFF_STORAGE>(const Normal& task, const Place& /*place*/) {
+void normal<Arithmetic>(const Normal& task, const Place& /*place*/) {
     EmulatedLauncher launcher;
     know(task.seed);
-    know_output(task.out, task.size * kStored);
-    run_normal<SOFTDIFF_STORAGE>(task, launcher);
+    know_output(task.out, task.size * stored(task.dtype));
+    run_normal<Arithmetic>(task, launcher);
     Machine::instance().check_written(task.out);
 }
 
-#if defined(SOFTDIFF_HAS_MAPS)  // maps of coefficients are in the type of the arithmetic
-
 template <>
-void coefficients<SOFTDIFF_STORAGE>(const Coefficients& task, const Place& /*place*/) {
+void coefficients<Arithmetic>(const Coefficients& task, const Place& /*place*/) {
     EmulatedLauncher launcher;
     know(task.s, task.batch);
     know(task.t, task.batch);
-    know_output(task.out, task.batch * kTerms * task.height * task.width * kStored);
-    run_coefficients<SOFTDIFF_STORAGE>(task, launcher);
+    know_output(task.out, task.batch * kTerms * task.height * task.width * stored(task.dtype));
+    run_coefficients<Arithmetic>(task, launcher);
     Machine::instance().check_written(task.out);
 }
-
-#endif
 
 }  // namespace softdiff::cuda::units
