@@ -83,8 +83,19 @@ def build() -> Path:
 
 
 @functools.lru_cache(maxsize=1)
+def _built() -> Path | RuntimeError:
+    try:
+        return build()
+    except RuntimeError as error:  # kept, so that not every test tries again
+        return error
+
+
+@functools.lru_cache(maxsize=1)
 def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_emulated", build())
+    built = _built()
+    if isinstance(built, RuntimeError):
+        raise built
+    spec = importlib.util.spec_from_file_location("_emulated", built)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

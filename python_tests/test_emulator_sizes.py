@@ -177,11 +177,12 @@ def test_which_sizes_are_one_pass() -> None:
     assert tilings(256, 256, images=2, noise=True) == ["columns", "columns", "rows", "columns"]
 
 
-def test_256_and_512_stay_in_the_cache() -> None:
-    for side, chunk in ((256, 80), (512, 20)):
-        plan = load().tile_plan("combine", 64, 3, side, side)
-        assert plan["chunk"] == chunk
-        assert plan["scratch_bytes"] == 20 * 2**20
+@pytest.mark.parametrize(("l2_megabytes", "scratch_megabytes"), [(6, 8), (40, 20), (50, 25), (96, 48)])
+def test_256_and_512_stay_in_the_cache(l2_megabytes: int, scratch_megabytes: int) -> None:
+    for side in (256, 512):
+        plan = load().tile_plan("combine", 256, 3, side, side, l2_bytes=l2_megabytes * 2**20)
+        assert plan["chunk"] == scratch_megabytes * 2**20 // (4 * side * side)
+        assert plan["scratch_bytes"] == scratch_megabytes * 2**20
         assert [(one["panels"], one["threads"]) for one in plan["passes"]] == [(side // 32, 256)] * 3
         # three blocks or more on an SM that has 228 KB
         assert all(one["shared_bytes"] <= 72 * 1024 for one in plan["passes"])

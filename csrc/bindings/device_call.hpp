@@ -74,7 +74,7 @@ class Running final : public cuda::Memory {
     // Puts the kernels of a task on the stream.
     template <class Task>
     void run(void (*kernels)(const Task&, const cuda::Place&), const Task& task) {
-        const cuda::Place place{device_, stream_, this};
+        const cuda::Place place{device_, stream_, l2_bytes_, this};
         const WithoutGil released;
         kernels(task, place);
     }
@@ -82,6 +82,7 @@ class Running final : public cuda::Memory {
   private:
     int device_;
     void* stream_;
+    std::int64_t l2_bytes_;
     std::vector<pybind11::object> workspaces_;  // given back in the order of the stream
 };
 

@@ -12,8 +12,8 @@
 // shared or global memory. A block sees only what it wrote itself to global memory, and what earlier launches did.
 //
 // A Launcher puts kernels on a stream and finds memory: launcher.template run<Kernel>(shape, params) (nothing for 0 blocks),
-// launcher.workspace(bytes) and launcher.table(key, host, bytes), which are those of cuda::Memory. CUDA's Launcher is in
-// launcher.cuh, the emulator's in emulation/launcher.hpp.
+// launcher.workspace(bytes) and launcher.table(key, host, bytes), which are those of cuda::Memory, and launcher.l2_bytes().
+// CUDA's Launcher is in launcher.cuh, the emulator's in emulation/launcher.hpp.
 #pragma once
 
 #include <cstdint>

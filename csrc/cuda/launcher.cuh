@@ -46,6 +46,7 @@ class CudaLauncher {
   public:
     explicit CudaLauncher(const cuda::Place& place) : place_(place), guard_(place.device) {}
 
+    std::int64_t l2_bytes() const { return place_.l2_bytes; }
     void* workspace(std::int64_t bytes) { return place_.memory->workspace(bytes); }
     const void* table(std::uint64_t key, const void* host, std::int64_t bytes) {
         return place_.memory->table(key, host, bytes);

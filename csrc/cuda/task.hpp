@@ -93,6 +93,7 @@ class Memory {
 struct Place {
     int device;
     void* stream;  // cudaStream_t
+    std::int64_t l2_bytes;
     Memory* memory;
 };
 

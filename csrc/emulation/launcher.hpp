@@ -18,10 +18,13 @@ inline namespace SOFTDIFF_ISA {
 
 class EmulatedLauncher {
   public:
-    EmulatedLauncher() : random_(emulation::Machine::instance().order_seed()) {}
+    explicit EmulatedLauncher(std::int64_t l2_bytes = 0)
+        : l2_bytes_(l2_bytes), random_(emulation::Machine::instance().order_seed()) {}
     ~EmulatedLauncher() { emulation::Machine::instance().forget_regions(); }
     EmulatedLauncher(const EmulatedLauncher&) = delete;
     EmulatedLauncher& operator=(const EmulatedLauncher&) = delete;
+
+    std::int64_t l2_bytes() const { return l2_bytes_; }
 
     void* workspace(std::int64_t bytes) {
         if (emulation::Machine::instance().dry()) return this;  // anything: nobody looks
@@ -65,6 +68,7 @@ class EmulatedLauncher {
     }
 
   private:
+    std::int64_t l2_bytes_;
     std::mt19937_64 random_;
     std::vector<std::unique_ptr<unsigned char[]>> memory_;
 };
