@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from softdiff_ext.report.neighbours import nearest, pairwise_rms
 from softdiff_ext.report.page import player
 from softdiff_ext.report.pictures import MOST_BYTES, display_bytes, evenly, sprite
 from softdiff_ext.report.quality import quality_tables
+from softdiff_ext.report.threads import GRAIN, threads_for
 from softdiff_ext.training.data import Images
 from softdiff_ext.training.figures import cut_sheet, image_sheet, rgb_bytes
 from softdiff_ext.training.log import StepLog, read_log
@@ -177,6 +180,32 @@ def test_report_refuses(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "empty").mkdir()
     assert "holds no checkpoint" in refused(str(tmp_path / "empty"), *out)
     assert not (tmp_path / "x.html").exists()
+
+
+def test_small_networks_get_one_thread(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions of 8x8 images gain nothing by a second one, and wait for it where the machine has other work."""
+    seen: list[int] = []
+    sample = sd.BlurringDiffusion.sample
+
+    def watched(*arguments: Any, **options: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return sample(*arguments, **options)
+
+    monkeypatch.setattr(sd.BlurringDiffusion, "sample", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        write_report(run, tmp_path / "page.html", images=2, steps=2)
+        movies.write_gif(run, tmp_path / "film.gif", images=2, steps=2)
+        assert seen == [1, 1]
+        assert torch.get_num_threads() == 3
+        for numbers, wanted in ((0, 1), (2 * GRAIN - 1, 1), (2 * GRAIN, 2), (100 * GRAIN, 3)):
+            with contextlib.suppress(KeyError), threads_for(numbers):
+                assert torch.get_num_threads() == wanted
+                raise KeyError
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_large_images_are_shrunk() -> None:
