@@ -23,9 +23,9 @@ from softdiff_ext.report import movies, write_report
 from softdiff_ext.report.charts import Curve, chart, smoothed, thinned
 from softdiff_ext.report.films import Film, Strip, forward_film, training_film
 from softdiff_ext.report.neighbours import nearest, pairwise_rms
-from softdiff_ext.report.page import player
+from softdiff_ext.report.page import player, table
 from softdiff_ext.report.pictures import MOST_BYTES, display_bytes, evenly, sprite
-from softdiff_ext.report.quality import quality_tables
+from softdiff_ext.report.quality import Spread, quality_tables, tables_of
 from softdiff_ext.report.threads import GRAIN, threads_for
 from softdiff_ext.training.data import Images
 from softdiff_ext.training.figures import cut_sheet, image_sheet, rgb_bytes
@@ -46,7 +46,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         == 0
     )
     (folder / "evaluation").mkdir()
-    measured = {"images": 1024, "distances": [{"rule": "markov", "FD": 12.25}, {"rule": "<ddim>", "FD": 9.5, "steps": 50}]}
+    wide = {f"precision-EffNetLite{i}": i / 10 for i in range(9)}  # names that do not break: wider than a phone
+    rows = [{"rule": "markov", "FD": 12.25}, {"rule": "<ddim>", "FD": 9.5, "steps": 50}, {"rule": "naive", **wide}]
+    measured = {"images": 1024, "distances": rows}
     (folder / "evaluation" / "quality.json").write_text(json.dumps(measured))
     return folder
 
@@ -358,6 +360,19 @@ def test_quality_of_any_form_becomes_tables(tmp_path: Path) -> None:
         quality_tables(tmp_path)
 
 
+def test_a_deviation_stands_beside_its_number_and_names_stand_over_theirs() -> None:
+    known = {"rule": "a", "KD-x": 0.0123456, "KD-x std": 0.00123, "n": 3}
+    (found,) = tables_of([known, known | {"KD-x": None}], "quality")
+    assert found.columns == ["rule", "KD-x", "n", "KD-x std"]  # where one is not known the other stays
+    (found,) = tables_of([known], "quality")
+    assert (found.columns, found.rows) == (["rule", "KD-x", "n"], [["a", Spread(0.0123456, 0.00123), 3]])
+    html = table(found.caption, found.columns, found.rows)
+    assert '<td class="number">0.01235 ± 0.0012</td>' in html
+    assert '<th scope="col"><span>rule</span></th><th class="number" scope="col"><span>KD-x</span></th>' in html
+    assert 'class="number"' not in table("two", ["measure", "value"], [["n", 3]])
+    Checked(html)
+
+
 def test_the_reverse_path_as_a_moving_picture(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page.html"
     assert main(["report", str(run), "--out", str(out), "--images", "2", "--gif"]) == 0
@@ -440,6 +455,9 @@ def test_the_players_work_in_a_browser(browser: Browser, page: Path, width: int,
         browser.until(f"document.querySelector('#{name}-player button').textContent === 'Play'")
         assert pixels_of(browser, name) == at_end
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window"
+    moved = "const e = document.querySelector('.compared'); e.scrollLeft = 300"
+    place = "e.querySelector('td').getBoundingClientRect().x - e.getBoundingClientRect().x"
+    assert browser.evaluate(f"{{ {moved}; [e.scrollLeft, Math.round({place})] }}") == [300, 0]  # names of rows stay in view
     assert browser.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert browser.complaints == []
 
