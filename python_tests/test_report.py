@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -390,13 +391,24 @@ def test_the_reverse_path_as_a_moving_picture(run: Path, tmp_path: Path, capsys:
     assert not np.array_equal(first, last)
 
 
-def test_mp4_is_written_where_there_is_an_encoder(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("imageio_ffmpeg", reason="not run: the extra softdiff-ext[movie] is not installed")
-    out = movies.write_mp4(run, tmp_path / "path.mp4", images=4)
-    content = out.read_bytes()
-    assert content[4:8] == b"ftyp"
-    assert len(content) > 2000
+def test_an_mp4_plays_the_path_to_its_end(run: Path, tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg", reason="not run: the extra softdiff-ext[movie] is not installed")
+    out = movies.write_mp4(run, tmp_path / "path.mp4", images=5)
     assert [path.name for path in tmp_path.iterdir()] == ["path.mp4"]
+    wanted = np.stack([frame.numpy() for frame in movies.path_frames(run, 5, None, None, 0)])
+    reader = [encoder.get_ffmpeg_exe(), "-i", str(out), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    read = subprocess.run(reader, capture_output=True, check=True)
+    assert re.search(rb"Video: h264 .* yuv420p\b.* 20 fps", read.stderr)  # what every player takes
+    frames = np.frombuffer(read.stdout, np.uint8).reshape(-1, *wanted.shape[1:])
+    assert len(frames) == len(wanted) + movies.STILL
+
+    def apart(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.abs(one.astype(float) - other).mean())
+
+    motion = apart(wanted[0], wanted[-1])
+    assert apart(frames[0], wanted[0]) < 0.05 * motion
+    assert apart(frames[-1], wanted[-1]) < 0.05 * motion
+    assert apart(frames[len(wanted) - 1], wanted[-1]) < 0.05 * motion  # it stands still from here
 
 
 def test_without_an_encoder_nothing_is_written_and_the_message_helps(
