@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +21,13 @@ from PIL import Image
 import softdiff_ext as sd
 from softdiff_ext.cli import main
 from softdiff_ext.report import movies, write_report
-from softdiff_ext.report.charts import Curve, chart, linear_ticks, log_ticks, short, smoothed, thinned
+from softdiff_ext.report.charts import Curve, chart, smoothed, thinned
 from softdiff_ext.report.films import Film, Strip, forward_film, training_film
 from softdiff_ext.report.neighbours import nearest, pairwise_rms
-from softdiff_ext.report.page import player
+from softdiff_ext.report.page import player, table
 from softdiff_ext.report.pictures import MOST_BYTES, display_bytes, evenly, sprite
-from softdiff_ext.report.quality import quality_tables
+from softdiff_ext.report.quality import Spread, quality_tables, tables_of
+from softdiff_ext.report.threads import GRAIN, threads_for
 from softdiff_ext.training.data import Images
 from softdiff_ext.training.figures import cut_sheet, image_sheet, rgb_bytes
 from softdiff_ext.training.log import StepLog, read_log
@@ -43,7 +47,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         == 0
     )
     (folder / "evaluation").mkdir()
-    measured = {"images": 1024, "distances": [{"rule": "markov", "FD": 12.25}, {"rule": "<ddim>", "FD": 9.5, "steps": 50}]}
+    wide = {f"precision-EffNetLite{i}": i / 10 for i in range(9)}  # names that do not break: wider than a phone
+    rows = [{"rule": "markov", "FD": 12.25}, {"rule": "<ddim>", "FD": 9.5, "steps": 50}, {"rule": "naive", **wide}]
+    measured = {"images": 1024, "distances": rows}
     (folder / "evaluation" / "quality.json").write_text(json.dumps(measured))
     return folder
 
@@ -179,6 +185,32 @@ def test_report_refuses(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "x.html").exists()
 
 
+def test_small_networks_get_one_thread(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions of 8x8 images gain nothing by a second one, and wait for it where the machine has other work."""
+    seen: list[int] = []
+    sample = sd.BlurringDiffusion.sample
+
+    def watched(*arguments: Any, **options: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return sample(*arguments, **options)
+
+    monkeypatch.setattr(sd.BlurringDiffusion, "sample", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        write_report(run, tmp_path / "page.html", images=2, steps=2)
+        movies.write_gif(run, tmp_path / "film.gif", images=2, steps=2)
+        assert seen == [1, 1]
+        assert torch.get_num_threads() == 3
+        for numbers, wanted in ((0, 1), (2 * GRAIN - 1, 1), (2 * GRAIN, 2), (100 * GRAIN, 3)):
+            with contextlib.suppress(KeyError), threads_for(numbers):
+                assert torch.get_num_threads() == wanted
+                raise KeyError
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_large_images_are_shrunk() -> None:
     noise = torch.randn(2, 3, 300, 600, generator=torch.Generator().manual_seed(0))
     assert display_bytes(noise).shape == (2, 3, 128, 256)
@@ -297,6 +329,8 @@ def test_curves_are_drawn_where_their_values_are() -> None:
     Checked(chart("c", "one value", [Curve("a", [5], [0.0])]))
     assert "(logarithmic)" in chart("c", "falls", [Curve("a", [1, 2], [100.0, 0.1])])
     assert "(logarithmic)" not in chart("c", "has a zero", [Curve("a", [1, 2], [100.0, 0.0])])
+    late = re.findall(r">([\d.]+k)</text>", chart("c", "late steps", [Curve("a", [100_001, 100_009], [1e6, 2e6])]))
+    assert late == ["100.002k", "100.004k", "100.006k", "100.008k"]  # not 100k four times
 
 
 def test_long_curves_keep_their_mean() -> None:
@@ -308,13 +342,7 @@ def test_long_curves_keep_their_mean() -> None:
     assert smoothed([2.0] * 50) == pytest.approx([2.0] * 50)
 
 
-def test_ticks_are_round_and_numbers_short() -> None:
-    assert linear_ticks(0.03, 0.97) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert linear_ticks(5, 5) == pytest.approx([2, 3, 4, 5, 6, 7, 8])
-    assert log_ticks(0.03, 40) == pytest.approx([0.01, 0.1, 1, 10, 100])
-    assert log_ticks(0.065, 1.08) == pytest.approx([0.05, 0.1, 0.2, 0.5, 1, 2])
-    assert log_ticks(0.3, 4) == pytest.approx([0.2, 0.5, 1, 2, 5])
-    assert [short(value) for value in (1500, 0.0712345, 2e-5, 0, 3e6)] == ["1.5k", "0.0712", "2e-05", "0", "3M"]
+def test_some_of_many_are_spread_evenly() -> None:
     assert evenly(10, 4) == [0, 3, 6, 9]
     assert evenly(3, 4) == [0, 1, 2]
 
@@ -331,6 +359,19 @@ def test_quality_of_any_form_becomes_tables(tmp_path: Path) -> None:
     (tmp_path / "evaluation" / "c.json").write_text("{")
     with pytest.raises(ValueError, match=r"c\.json is damaged"):
         quality_tables(tmp_path)
+
+
+def test_a_deviation_stands_beside_its_number_and_names_stand_over_theirs() -> None:
+    known = {"rule": "a", "KD-x": 0.0123456, "KD-x std": 0.00123, "n": 3}
+    (found,) = tables_of([known, known | {"KD-x": None}], "quality")
+    assert found.columns == ["rule", "KD-x", "n", "KD-x std"]  # where one is not known the other stays
+    (found,) = tables_of([known], "quality")
+    assert (found.columns, found.rows) == (["rule", "KD-x", "n"], [["a", Spread(0.0123456, 0.00123), 3]])
+    html = table(found.caption, found.columns, found.rows)
+    assert '<td class="number">0.01235 ± 0.0012</td>' in html
+    assert '<th scope="col"><span>rule</span></th><th class="number" scope="col"><span>KD-x</span></th>' in html
+    assert 'class="number"' not in table("two", ["measure", "value"], [["n", 3]])
+    Checked(html)
 
 
 def test_the_reverse_path_as_a_moving_picture(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,13 +391,24 @@ def test_the_reverse_path_as_a_moving_picture(run: Path, tmp_path: Path, capsys:
     assert not np.array_equal(first, last)
 
 
-def test_mp4_is_written_where_there_is_an_encoder(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("imageio_ffmpeg", reason="not run: the extra softdiff-ext[movie] is not installed")
-    out = movies.write_mp4(run, tmp_path / "path.mp4", images=4)
-    content = out.read_bytes()
-    assert content[4:8] == b"ftyp"
-    assert len(content) > 2000
+def test_an_mp4_plays_the_path_to_its_end(run: Path, tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg", reason="not run: the extra softdiff-ext[movie] is not installed")
+    out = movies.write_mp4(run, tmp_path / "path.mp4", images=5)
     assert [path.name for path in tmp_path.iterdir()] == ["path.mp4"]
+    wanted = np.stack([frame.numpy() for frame in movies.path_frames(run, 5, None, None, 0)])
+    reader = [encoder.get_ffmpeg_exe(), "-i", str(out), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    read = subprocess.run(reader, capture_output=True, check=True)
+    assert re.search(rb"Video: h264 .* yuv420p\b.* 20 fps", read.stderr)  # what every player takes
+    frames = np.frombuffer(read.stdout, np.uint8).reshape(-1, *wanted.shape[1:])
+    assert len(frames) == len(wanted) + movies.STILL
+
+    def apart(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.abs(one.astype(float) - other).mean())
+
+    motion = apart(wanted[0], wanted[-1])
+    assert apart(frames[0], wanted[0]) < 0.05 * motion
+    assert apart(frames[-1], wanted[-1]) < 0.05 * motion
+    assert apart(frames[len(wanted) - 1], wanted[-1]) < 0.05 * motion  # it stands still from here
 
 
 def test_without_an_encoder_nothing_is_written_and_the_message_helps(
@@ -415,6 +467,9 @@ def test_the_players_work_in_a_browser(browser: Browser, page: Path, width: int,
         browser.until(f"document.querySelector('#{name}-player button').textContent === 'Play'")
         assert pixels_of(browser, name) == at_end
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window"
+    moved = "const e = document.querySelector('.compared'); e.scrollLeft = 300"
+    place = "e.querySelector('td').getBoundingClientRect().x - e.getBoundingClientRect().x"
+    assert browser.evaluate(f"{{ {moved}; [e.scrollLeft, Math.round({place})] }}") == [300, 0]  # names of rows stay in view
     assert browser.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert browser.complaints == []
 

@@ -219,6 +219,21 @@ def test_a_rank_that_dies_is_restarted_and_the_run_ends_with_the_same_bits(pair:
     assert np.array_equal(curve(run), curve(pair / "long"))
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_torchrun_told_to_stop_lets_the_run_save_itself(tmp_path: Path, how: signal.Signals) -> None:
+    run = tmp_path / "run"
+    endless = replace(TINY, steps=1_000_000, log_every=3)
+    with launch(tmp_path, "-m", "softdiff_ext", "train", str(run), *as_flags(endless, tmp_path / "endless.yaml")) as process:
+        while not checkpoint_paths(run / "checkpoints"):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(how)
+        _, errors = process.communicate()
+    done = load_checkpoint(checkpoint_paths(run / "checkpoints")[-1], ()).step
+    assert done % endless.log_every == 0  # where they agree
+    assert errors.count(f"softdiff: stopped after step {done}; continue with: softdiff train {run} --resume\n") == 1
+
+
 def test_a_command_that_is_repeated_begins_goes_on_and_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = as_flags(replace(TINY, steps=4), tmp_path / "tiny.yaml")
     run = str(tmp_path / "run")

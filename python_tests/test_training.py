@@ -96,7 +96,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_broken_run_resumes_bit_for_bit(unbroken: Path, tmp_path: Path, how: signal.Signals) -> None:
     run = tmp_path / "run"
     with start(run, *flags(TINY)) as process:
@@ -104,14 +104,16 @@ def test_a_broken_run_resumes_bit_for_bit(unbroken: Path, tmp_path: Path, how: s
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
         process.send_signal(how)
+        if how in (signal.SIGTERM, signal.SIGHUP):  # as from two sides: the kernel and the shell, a scheduler and a launcher
+            process.send_signal(how)
         _, errors = process.communicate()
     done = load_checkpoint(checkpoint_paths(run / "checkpoints")[-1], ()).step
     assert 0 < done < TINY.steps
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert f"stopped after step {done}; continue with: softdiff train {run} --resume" in errors
+    if how == signal.SIGKILL:
+        assert process.returncode == -how
     else:
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode == 128 + how
+        assert errors.splitlines()[-1] == f"softdiff: stopped after step {done}; continue with: softdiff train {run} --resume"
     assert train(load_config(run / "config.yaml"), run, resume=True) == TINY.steps
     # equal checksums are equal bytes: weights, average, optimizer state and what the process took from the data
     assert checksums(run) == checksums(unbroken)

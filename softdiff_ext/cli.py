@@ -23,7 +23,8 @@ softdiff COMMAND --help lists the options of a command. To begin with:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for an error the user can mend, 130 when stopped by Ctrl-C."""
+    """Run the command line; returns the exit code: 0, 2 for an error the user can mend, 130 when stopped by Ctrl-C
+    (training that saved itself: 128 + the number of the signal)."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in ("-h", "--help"):
         print(USAGE)

@@ -12,6 +12,7 @@ from softdiff_ext.commands.arguments import HELP, Option, Run, call, read
 from softdiff_ext.commands.help import show_help
 from softdiff_ext.training.config import TrainConfig, load_config
 from softdiff_ext.training.group import end_processes
+from softdiff_ext.training.interrupt import StopRequest
 from softdiff_ext.training.loop import train
 from softdiff_ext.training.options import PROCESSES
 from softdiff_ext.training.presets import preset_names, read_config
@@ -43,13 +44,14 @@ def run_train(arguments: Sequence[str]) -> int:
         show_train_help([word for word in arguments if word not in HELP])
         return 0
     run, config, resume = parse_train(arguments)
-    done = train(config, run, resume)
+    stop = StopRequest()
+    done = train(config, run, resume, stop)
     end_processes()
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes
     if done < config.steps:
         if first:
             print(f"softdiff: stopped after step {done}; continue with: softdiff train {run} --resume", file=sys.stderr)
-        return 130
+        return 128 + stop.signal
     if first:
         print(f"trained {done} steps; draw images with: softdiff sample {run}; see all of it with: softdiff report {run}")
     return 0
@@ -78,7 +80,7 @@ def options_of(default: TrainConfig) -> Callable[..., Parsed]:
     ) -> Parsed:
         """Train a network. The folder RUN keeps its options, checkpoints, sample grids and curves.
 
-        Ctrl-C saves a checkpoint and stops; --resume goes on from the last one.
+        Ctrl-C, SIGTERM or a closed terminal saves a checkpoint and stops; --resume goes on from the last one.
 
         Args:
             run: Run folder, new or empty; with --resume that of the run to continue.

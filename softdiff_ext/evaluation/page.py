@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from softdiff_ext.evaluation.features import Features
+from softdiff_ext.report.ticks import is_wide, labels, linear_ticks, log_ticks
 
 FLOOR = "held-out images"
 """The first row of the table: what real images that training never saw measure."""
@@ -97,11 +98,19 @@ def _copies(found: dict[str, Any]) -> list[str]:
 
 
 def curves(rows: list[dict[str, Any]], features: Sequence[Features]) -> bytes:
-    """A PNG of both distances against the number of steps: a line a rule, the held-out images' own distance dashed."""
+    """The PNG of `curve_figure`."""
+    content = io.BytesIO()
+    curve_figure(rows, features).savefig(content, format="png")
+    return content.getvalue()
+
+
+def curve_figure(rows: list[dict[str, Any]], features: Sequence[Features]) -> Figure:
+    """Both distances against the number of steps: a line a rule, the held-out images' own distance dashed."""
     figure = Figure(figsize=(9, 3.4 * len(features)), dpi=120, layout="constrained")
     axes = figure.subplots(len(features), 2, squeeze=False)
     floor, *samples = rows
     rules = list(dict.fromkeys(row["sampler"] for row in samples))
+    counts = sorted({int(row["steps"]) for row in samples})
     for line, network in zip(axes, features, strict=True):
         for axis, name in zip(line, (network.frechet, network.kernel), strict=True):
             for number, rule in enumerate(rules):
@@ -110,15 +119,29 @@ def curves(rows: list[dict[str, Any]], features: Sequence[Features]) -> bytes:
                 spread = [row[f"{name} std"] for row in chosen] if name == network.kernel else None
                 axis.errorbar(steps, values, spread, marker="o", capsize=3, label=rule, color=f"C{number}")
             axis.axhline(floor[name], color="0.4", linestyle="--", label=f"{FLOOR} (n = {floor['n']})")
-            counts = sorted({int(row["steps"]) for row in samples})
+            distances = [row[name] for row in rows]
+            wide = name == network.frechet and is_wide(min(distances), max(distances))  # a kernel distance may be negative
             axis.set_xscale("log")
-            if name == network.frechet and min(row[name] for row in rows) > 0:  # the kernel distance may be negative
-                axis.set_yscale("log")
-            axis.set_xticks(counts, [str(count) for count in counts], minor=False)
-            axis.set_xticks([], minor=True)
-            axis.set(xlabel="steps", ylabel=name, title=f"{name}, n = {samples[0]['n']}")
+            axis.set_yscale("log" if wide else "linear")
+            low, high = axis.get_ylim()
+            ticks = [tick for tick in (log_ticks if wide else linear_ticks)(low, high) if low <= tick <= high]
+            axis.set_xticks(shown := apart(counts), [str(count) for count in shown])
+            axis.set_yticks(ticks, labels(ticks))
+            axis.minorticks_off()
+            axis.set(xlabel="steps", ylabel=f"{name} (logarithmic)" if wide else name, title=f"{name}, n = {samples[0]['n']}")
             axis.grid(alpha=0.3)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return figure
+
+
+def apart(counts: Sequence[int]) -> list[int]:
+    """Those of the rising counts that a logarithmic axis has room to name: the first, the last, and at most five between."""
+    first, *others = counts
+    if not others:
+        return [first]
+    last, gap = others[-1], (others[-1] / first) ** (1 / 6)
+    kept = [first]
+    for count in others[:-1]:
+        if kept[-1] * gap <= count <= last / gap:
+            kept.append(count)
+    return [*kept, last]

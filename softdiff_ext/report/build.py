@@ -12,10 +12,11 @@ from torch import Tensor, nn
 import softdiff_ext
 from softdiff_ext.processes import Process
 from softdiff_ext.report.charts import Curve, chart
-from softdiff_ext.report.films import forward_film, reverse_film, training_film
+from softdiff_ext.report.films import Film, forward_film, reverse_film, training_film
 from softdiff_ext.report.neighbours import nearest
 from softdiff_ext.report.page import Section, neighbour_list, page, player, table
 from softdiff_ext.report.quality import quality_tables
+from softdiff_ext.report.threads import threads_for
 from softdiff_ext.rules import Rule
 from softdiff_ext.training.checkpoints import Checkpoint, last_checkpoint, load_checkpoint
 from softdiff_ext.training.config import TrainConfig, config_from_dict
@@ -56,6 +57,17 @@ def open_run(run: Path) -> RunFacts:
     return RunFacts(run, config_from_dict(checkpoint.config), checkpoint, process, network, device)
 
 
+def draw(
+    facts: RunFacts, images: int, steps: int, rule: Rule | None, seed: int, most_frames: int | None = None
+) -> tuple[Film, Tensor]:
+    """Images of a run and the film of their making, which are the same in whatever picture: see `reverse_film`."""
+    channels, height, width = facts.checkpoint.shape
+    draws = generator(facts.device, seed, "report")
+    with threads_for(images * facts.config.network.channels[0] * height * width):
+        shape = (images, channels, height, width)
+        return reverse_film(facts.process, facts.network, shape, steps, rule, draws, most_frames)
+
+
 def write_report(
     run: Path, out: Path | None = None, images: int = 8, steps: int | None = None, rule: Rule | None = None, seed: int = 0
 ) -> Path:
@@ -79,8 +91,7 @@ def write_report(
     facts = open_run(run)
     config = facts.config
     steps = config.sample_steps if steps is None else steps
-    shape = (images, *facts.checkpoint.shape)
-    reverse, samples = reverse_film(facts.process, facts.network, shape, steps, rule, generator(facts.device, seed, "report"))
+    reverse, samples = draw(facts, images, steps, rule, seed)
     forward, neighbours = image_sections(facts, samples)
     sections = [
         Section("reverse", REVERSE, player("reverse", REVERSE, reverse, len(reverse.labels) - 1)),

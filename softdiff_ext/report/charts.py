@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from softdiff_ext.report.ticks import is_wide, labels, linear_ticks, log_ticks, short
+
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 54, 18, 10, 28
 MOST_POINTS = 240
 """Of a curve: one for about each pixel and a half. Longer ones are drawn as means of neighbours."""
 SMOOTHING = 0.06
 """Share of a curve over which the thick line averages."""
-LOG_FROM = 10.0
-"""A curve whose largest value is this many times its smallest has a logarithmic axis."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ def chart(identity: str, title: str, curves: Sequence[Curve]) -> str:
     first = min(min(curve.steps[0] for curve in drawn), last - 1)
     values = [value for curve in drawn for value in curve.values]
     low, high = min(values), max(values)
-    logarithmic = low > 0 and high / low > LOG_FROM
+    logarithmic = is_wide(low, high)
     ticks = log_ticks(low, high) if logarithmic else linear_ticks(low, high)
+    shown_steps = [tick for tick in linear_ticks(first, last, 5) if first <= tick <= last]
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def x(step: float) -> float:
@@ -53,13 +54,12 @@ def chart(identity: str, title: str, curves: Sequence[Curve]) -> str:
 
     parts = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{short(tick)}</text>'
-        for tick in ticks
+        f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{label}</text>'
+        for tick, label in zip(ticks, labels(ticks), strict=True)
     ]
     parts += [
-        f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{short(tick)}</text>'
-        for tick in linear_ticks(first, last, 5)
-        if first <= tick <= last
+        f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>'
+        for tick, label in zip(shown_steps, labels(shown_steps), strict=True)
     ]
     for index, curve in enumerate(drawn):
         points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in zip(curve.steps, curve.values, strict=True))
@@ -127,32 +127,3 @@ def smoothed(values: Sequence[float]) -> list[float]:
         total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
         result.append(total / weight)
     return result
-
-
-def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers that reach from `low` to `high` or beyond: multiples of 1, 2 or 5 times a power of ten."""
-    if high <= low:
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    return [i * step for i in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten that reach from `low` to `high` or beyond, where they are few with 2 and 5 times them between."""
-    powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9) + 1)
-    fine = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-    first = max(i for i, tick in enumerate(fine) if tick <= low * (1 + 1e-9))
-    last = min(i for i, tick in enumerate(fine) if tick >= high * (1 - 1e-9))
-    if last - first < 7:
-        return fine[first : last + 1]
-    return [10.0**power for power in powers][:: math.ceil(len(powers) / 6)]
-
-
-def short(value: float) -> str:
-    """A number in a few characters: 1.5k, 0.071, 2e-05."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"

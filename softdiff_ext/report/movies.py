@@ -11,12 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from softdiff_ext.report.build import open_run
-from softdiff_ext.report.films import reverse_film
+from softdiff_ext.report.build import draw, open_run
 from softdiff_ext.rules import Rule
 from softdiff_ext.training.figures import image_sheet
 from softdiff_ext.training.files import write_file
-from softdiff_ext.training.randomness import generator
 
 FRAMES = 61
 PER_SECOND = 20
@@ -86,9 +84,7 @@ def path_frames(run: Path, images: int, steps: int | None, rule: Rule | None, se
     """Sheets of the states of a reverse path, uint8 [height, width, 3] with even sides, which H.264 wants."""
     facts = open_run(run)
     steps = facts.config.sample_steps if steps is None else steps
-    shape = (images, *facts.checkpoint.shape)
-    draws = generator(facts.device, seed, "report")
-    film, _ = reverse_film(facts.process, facts.network, shape, steps, rule, draws, most_frames=FRAMES)
+    film, _ = draw(facts, images, steps, rule, seed, FRAMES)
     frames = []
     for tiles in film.strips[0].frames:
         sheet = image_sheet(tiles.float() / 127.5 - 1)

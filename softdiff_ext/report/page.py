@@ -13,6 +13,7 @@ from torch import Tensor
 from softdiff_ext.report.films import Film
 from softdiff_ext.report.neighbours import Neighbours
 from softdiff_ext.report.pictures import display_bytes, picture, sprite
+from softdiff_ext.report.quality import Spread
 
 PIXELATED = 32
 """Images up to this many pixels a side show their pixels; larger ones are smoothed where the screen is finer."""
@@ -132,18 +133,28 @@ def neighbour_list(samples: Tensor, found: Neighbours) -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; numbers stand at the right of their column where rows compare, which two columns do not."""
+    """A table; numbers and their names stand at the right of their column where rows compare, which two columns do not."""
+    compared = len(columns) > 2
 
-    def cell(value: object, tag: str, scope: str = "") -> str:
-        number = len(columns) > 2 and isinstance(value, (int, float)) and not isinstance(value, bool)
+    def cell(value: object) -> str:
         text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-        attributes = (' class="number"' if number else "") + scope
-        return f"<{tag}{attributes}>{escape(text)}</{tag}>"
+        return f"<td{at_right([value])}>{escape(text)}</td>"
 
-    head = "".join(cell(column, "th", ' scope="col"') for column in columns)
-    body = "".join(f"<tr>{''.join(cell(value, 'td') for value in row)}</tr>" for row in rows)
+    def head(column: str, values: Sequence[object]) -> str:
+        words = " ".join(f"<span>{escape(word)}</span>" for word in column.split())  # a line breaks between words alone
+        return f'<th{at_right(values)} scope="col">{words}</th>'
+
+    def at_right(values: Sequence[object]) -> str:
+        return ' class="number"' if compared and any(map(is_number, values)) else ""
+
+    names = "".join(head(column, [row[index] for row in rows]) for index, column in enumerate(columns))
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
     name = escape(caption)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table><caption>{name}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll{" compared" if compared else ""}" tabindex="0" role="region" aria-label="{name}"><table>'
+        f"<caption>{name}</caption><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float, Spread)) and not isinstance(value, bool)

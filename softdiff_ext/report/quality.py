@@ -18,6 +18,17 @@ class Table:
     rows: list[list[object]]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A number and its standard deviation, which a measurement has under its name and "std"."""
+
+    value: float
+    deviation: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {self.deviation:.2g}"
+
+
 def quality_tables(run: Path) -> list[Table]:
     """The tables of all files in run/evaluation, in the order of their names.
 
@@ -45,10 +56,26 @@ def tables_of(content: Any, caption: str) -> Iterator[Table]:
             if not is_plain(value):
                 yield from tables_of(value, f"{caption}: {words(name)}" if caption else words(name))
     elif isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
-        columns = list(dict.fromkeys(name for row in content for name, value in row.items() if is_plain(value)))
+        rows = [spreads(row) for row in content]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         if columns:
-            rows: list[list[object]] = [[shown(row.get(name)) for name in columns] for row in content]
-            yield Table(caption or "measured", [words(name) for name in columns], rows)
+            values: list[list[object]] = [[row.get(name) for name in columns] for row in rows]
+            yield Table(caption or "measured", [words(name) for name in columns], values)
+
+
+def spreads(row: dict[str, Any]) -> dict[str, object]:
+    """The plain values of a row, those that have a deviation beside them as one."""
+    plain = {name: value for name, value in row.items() if is_plain(value)}
+
+    def both(name: str) -> bool:
+        return all(isinstance(plain.get(key), (int, float)) for key in (name, f"{name} std"))
+
+    folded = {f"{name} std" for name in plain if both(name)}
+    return {
+        name: Spread(value, plain[f"{name} std"]) if both(name) else shown(value)
+        for name, value in plain.items()
+        if name not in folded
+    }
 
 
 def is_plain(value: Any) -> bool:

@@ -29,7 +29,7 @@ from softdiff_ext.training.data import load_images, make_batches, skip_report
 from softdiff_ext.training.ema import EMA
 from softdiff_ext.training.engine import Engine, Means, clip_gradients, whole
 from softdiff_ext.training.files import write_file
-from softdiff_ext.training.interrupt import stop_request
+from softdiff_ext.training.interrupt import StopRequest
 from softdiff_ext.training.lock import sole_trainer
 from softdiff_ext.training.network import build_network
 from softdiff_ext.training.preview import CPU, HELD_OUT_IMAGES, draw_samples, held_out_loss
@@ -40,19 +40,20 @@ from softdiff_ext.training.record import Record
 FIT_IMAGES = 10_000  # a power spectrum or a start distribution needs no more, and what a process keeps is in each checkpoint
 
 
-def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
+def train(config: TrainConfig, run: Path, resume: bool = False, stop: StopRequest | None = None) -> int:
     """Train a network and keep everything about it in the folder `run`.
 
     Every random number is a pure function of the seed, the step and the place of the image in its batch, so a run that was
     killed and resumed ends on the CPU, with as many processes and threads, with the same bits as an unbroken one; with
     another number of processes or parts it goes on with the same numbers to rounding, but for dropout, which each process and
-    part draws for itself. Ctrl-C or SIGTERM saves a checkpoint and returns early.
+    part draws for itself. Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) saves a checkpoint and returns early.
 
     Args:
         config: all options.
         run: its folder, empty or not there; takes config.yaml, log.jsonl, checkpoints/, samples/ and tensorboard/.
         resume: continue from the last checkpoint in `run`; the saved options must be those of `config`, but for `steps` and
             those that say how the run is computed.
+        stop: holds the signal that ended it, where one did.
 
     Returns:
         The number of steps done: config.steps, or fewer when it was asked to stop.
@@ -101,7 +102,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
         begin(config, run, start) if engine.main else nullcontext(),
         TrainingProgress(start, config.steps, config.batch_size, engine.main) as progress,
         Record(run, start, config.batch_size, engine.main) as record,
-        stop_request() as stop,
+        stop or StopRequest() as stopped,
     ):
         if skipped := skip_report(train_images, held_out):
             progress.say(skipped)
@@ -140,14 +141,15 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> int:
                 with record.pause():
                     images = draw_samples(engine, process, ema.model, train_images.shape)
                     record.samples(done, images, held_out_loss(engine, process, ema.model, unseen))
-            stopping = should_stop(engine, stop.asked, done, config.log_every)
-            if done % config.checkpoint_every == 0 or last or stopping:
+            asked = signal_of_any(engine, stopped.signal, done, config.log_every)
+            if done % config.checkpoint_every == 0 or last or asked:
                 with record.pause():
                     saved = state.checkpoint(done, keep=engine.main)
                     if engine.main:
                         save_checkpoint(run / "checkpoints", saved, config.keep)
                     engine.wait()
-            if stopping:
+            if asked:
+                stopped.signal = asked
                 break
     return done
 
@@ -221,10 +223,10 @@ def begin(config: TrainConfig, run: Path, start: int) -> Iterator[None]:
         yield
 
 
-def should_stop(engine: Engine, asked: bool, done: int, every: int) -> bool:
-    """Whether to stop after this step: all processes must agree, and asking each other costs a wait, so not at each step."""
+def signal_of_any(engine: Engine, own: int, done: int, every: int) -> int:
+    """The signal that asks to stop after this step, 0 for none. All processes must agree, and asking costs a wait."""
     if engine.world == 1:
-        return asked
+        return own
     if done % every:
-        return False
-    return bool(engine.mean(torch.tensor(float(asked), device=engine.device)) > 0)
+        return 0
+    return int(engine.gather(torch.tensor([own], device=engine.device)).max())
