@@ -17,8 +17,9 @@ import softdiff_ext as sd
 from softdiff_ext import reference
 
 OURS, COPY, CLONE, TWIN = "softdiff_ext", "copy_", "clone", "torch twin"
-BLUR, NOISE = "dct_blur", "normal"  # ours, timed beside a sampler's step: what its parts take
-YARDSTICKS = (COPY, CLONE, BLUR, NOISE)  # candidates that do something else than the case
+# Ours, timed beside a sampler's step, or beside forward and backward: what their parts take.
+BLUR, TWO_BLURS, NOISE = "dct_blur", "dct_blur of two", "normal"
+YARDSTICKS = (COPY, CLONE, BLUR, TWO_BLURS, NOISE)  # candidates that do something else than the case
 SHAPES = (
     (128, 3, 32, 32),
     (128, 3, 64, 64),
@@ -112,7 +113,7 @@ def blur(shape: tuple[int, ...], threads: int, dtype: torch.dtype = torch.float3
 
 
 def backward(shape: tuple[int, ...], threads: int) -> Case:
-    """dct_blur forward and backward, against the differentiable peers."""
+    """dct_blur forward and backward, against the differentiable peers; beside it a blur, and a blur of each of two images."""
     tau, lam = taus(shape[0]), reference.eigenvalues(shape[2:])
     gain = reference.blur_gain(tau, 0.0, lam).float()
     absent = ("ducc0", "scipy.fft", "OpenCV", "FFTW", "torch.compile")
@@ -127,6 +128,8 @@ def backward(shape: tuple[int, ...], threads: int) -> Case:
         return call
 
     calls = {name: both(functions[name]) for name in [OURS, *(name for name in functions if name != OURS)]}
+    calls[BLUR] = lambda o, g: sd.dct_blur(o.x, tau)
+    calls[TWO_BLURS] = lambda o, g: (sd.dct_blur(o.x, tau), sd.dct_blur(o.z, tau))
     want = lambda o, i: reference.dct_blur(o.z.double(), tau[i])  # noqa: E731 - the blur is its own transpose
     return Case("backward", "dct_blur, forward + backward", shape, torch.float32, calls, want, images=4)
 

@@ -151,6 +151,21 @@ def test_a_step_whose_parts_alone_take_more_than_the_target_is_told_so(load: Any
     assert verdict(2.5, 1.0) == "must missed: 43% over; out of reach: the parts alone take 2.50, this is 0% over them"
 
 
+def test_forward_and_backward_are_held_against_blurs_of_two_images(load: Any) -> None:
+    targets = load("targets")
+
+    def verdict(both: float, two: float) -> str:
+        key = {"group": "backward", "operator": "dct_blur, forward + backward", "shape": [8, 3, 32, 32], "dtype": "float32"}
+        common = {**key, "threads": 1, "operands": "warm", "status": "ok", "error": 2e-7, "images": 4, "noise": False}
+        times = {"softdiff_ext": both, "dct_blur": 1.0, "dct_blur of two": two, "torch matmul": 9.0, "copy_": 0.1}
+        rows = [{**common, "candidate": name, "ns_per_pixel_median": time} for name, time in times.items()]
+        return next(v.text for v in targets.evaluate(rows) if v.requirement == "x dct_blur")
+
+    assert verdict(2.1, 2.0) == "must reached"
+    assert verdict(2.42, 2.0) == "must missed: 10% over"
+    assert verdict(2.42, 2.3) == "must missed: 10% over; out of reach: the parts alone take 2.30, this is 5% over them"
+
+
 def test_readme_table_is_written_between_its_marks(load: Any, tmp_path: Path) -> None:
     report = load("report")
     path = tmp_path / "README.md"

@@ -26,7 +26,8 @@ PYBIND11_MODULE(SOFTDIFF_MODULE, m) {
     m.def("filter_sum", &filter_sum, arg("attach"), arg("image0"), arg("gain0"), arg("image1"), arg("gain1"), arg("image2"),
           arg("gain2"), "V sum_i (gain_i . V^T image_i).");
     m.def("transform", &transform, arg("attach"), arg("x"), arg("ndim"), arg("inverse"),
-          "Orthonormal DCT-II, or its inverse, over the last two dimensions (ndim 2), the last (1) or the one before it (-2).");
+          "Orthonormal DCT-II, or its inverse, over the last two dimensions (ndim 2), the last (1), or in place over the one "
+          "before it (-2).");
     m.def("energy", &energy, arg("attach"), arg("a"), arg("b"), arg("level"), "Per sample: sum of (alpha . V^T (a - b))^2.");
     m.def("correlation", &correlation, arg("attach"), arg("x"), arg("y"), arg("sum_batch"), arg("sum_channels"),
           "(V^T x)(V^T y) per frequency, summed over the batch or the channels, or both.");

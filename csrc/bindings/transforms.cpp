@@ -10,7 +10,8 @@ namespace py = pybind11;
 namespace softdiff {
 namespace {
 
-constexpr long kDepth = -2;  // `ndim` of a transform over the second to last dimension alone, for callers that answer
+// `ndim` of a transform over the second to last dimension alone, for callers that answer: in place, in a contiguous tensor.
+constexpr long kDepth = -2;
 
 }  // namespace
 
@@ -31,7 +32,7 @@ py::object transform(py::handle attach, py::handle x, py::handle ndim, bool inve
         task.inverse = inverse;
         if constexpr (kHaveDevice)
             if (view.device != kHost) return device::transform(call, view, task, ndim, x);
-        py::object out = call.empty_like(view);
+        py::object out = axes == Axes::kColumns ? py::reinterpret_borrow<py::object>(x) : call.empty_like(view);
         task.out = Call::memory(out);
         task.threads = thread_count();
         if (view.size() != 0) run(active_kernels().transform, task, view.size());

@@ -12,61 +12,123 @@ inline namespace SOFTDIFF_ISA {
 
 // Over the last dimension: `height` independent rows, kLanes at a time.
 template <class T, class Storage>
-void transform_rows(const TransformTask& task) {
+class RowTransform {
+  public:
     using V = Vec<T>;
-    constexpr int L = kLanes<T>;
-    const Line<T> line(task.width);
-    const int width = static_cast<int>(task.width), padded = std::max(width, L), panels = (width + L - 1) / L;
-    const auto offset = [&](int panel) { return width <= L ? 0 : std::min(panel * L, width - L); };
-    const std::int64_t blocks = (task.height + L - 1) / L;
-    const auto take = [&](Arena& arena, V*& x, V*& y, V*& scratch, T*& rows) {
-        x = arena.take<V>(padded);
-        y = arena.take<V>(padded);
-        scratch = arena.take<V>(line_scratch(line.plan));
-        rows = arena.take<T>(static_cast<std::int64_t>(L) * padded);
-    };
-    V *x, *y, *scratch;
-    T* rows;
-    Arena needed(nullptr);
-    take(needed, x, y, scratch, rows);
-    const auto body = [&](Arena& arena, std::int64_t first, std::int64_t last) {
-        V *values, *other, *work;
-        T* staged;
-        take(arena, values, other, work, staged);
-        for (std::int64_t block = first; block < last; ++block) {
-            const int lanes = static_cast<int>(std::min<std::int64_t>(L, task.height - block * L));
-            const Storage* from = static_cast<const Storage*>(task.input.data) + block * L * task.input.stride[2];
-            Storage* out = static_cast<Storage*>(task.out) + block * L * task.width;
-            for (int lane = 0; lane < lanes; ++lane)
-                for (int w = 0; w < width; ++w)
-                    staged[lane * padded + w] = from_storage<T>(from[lane * task.input.stride[2] + w * task.input.stride[3]]);
-            V square[L];
-            for (int j = 0; j < panels; ++j) {
-                for (int lane = 0; lane < L; ++lane)
-                    square[lane] = load(staged + std::min(lane, lanes - 1) * padded + offset(j));
-                transpose<T>(square);
-                for (int i = 0; i < L; ++i) values[offset(j) + i] = square[i];
-            }
-            const auto& plan = line.plan;
-            if (task.inverse) {
-                for (int w = 0; w < width; ++w) other[w] = values[plan.frequency[w]] * plan.root_weight[w];
-                line.inverse(other, reinterpret_cast<T*>(values), L, work);
-            } else {
-                line.forward(reinterpret_cast<const T*>(values), L, other, work);
-                for (int w = 0; w < width; ++w) values[plan.frequency[w]] = other[w] * plan.root_weight[w];
-            }
-            for (int j = 0; j < panels; ++j) {
-                for (int i = 0; i < L; ++i) square[i] = values[offset(j) + i];
-                transpose<T>(square);
-                for (int lane = 0; lane < lanes; ++lane) store(staged + lane * padded + offset(j), square[lane]);
-            }
-            for (int lane = 0; lane < lanes; ++lane) convert_run_back(staged + lane * padded, out + lane * task.width, width);
-        }
-    };
-    for_each_range(blocks, task.height * task.width, task.threads, needed.used(), body);
-}
+    static constexpr int L = kLanes<T>;
 
-// Over the second to last dimension: kLanes neighbouring columns of a channel at a time, read and written where they are.
+    static void run(const TransformTask& task) {
+        const Line<T> line(task.width);
+        Arena needed(nullptr);
+        RowTransform(task, line, needed);
+        for_each_range((task.height + L - 1) / L, task.height * task.width, task.threads, needed.used(),
+                       [&](Arena& arena, std::int64_t first, std::int64_t last) {
+                           RowTransform kernel(task, line, arena);
+                           for (std::int64_t block = first; block < last; ++block) kernel.one_block(block * L);
+                       });
+    }
+
+  private:
+    const TransformTask& task_;
+    const Line<T>& line_;
+    const int width_, padded_, panels_;
+    V *values_, *other_, *scratch_;
+    T* staged_;
+
+    RowTransform(const TransformTask& task, const Line<T>& line, Arena& arena)
+        : task_(task),
+          line_(line),
+          width_(static_cast<int>(task.width)),
+          padded_(std::max(width_, L)),
+          panels_((width_ + L - 1) / L) {
+        for (V** buffer : {&values_, &other_}) *buffer = arena.take<V>(padded_);
+        scratch_ = arena.take<V>(line_scratch(line.plan));
+        staged_ = arena.take<T>(static_cast<std::int64_t>(L) * padded_);
+    }
+
+    // The last panel overlaps its neighbour where the width is no multiple of kLanes.
+    int offset(int panel) const { return width_ <= L ? 0 : std::min(panel * L, width_ - L); }
+
+    void one_block(std::int64_t first) {
+        const int lanes = static_cast<int>(std::min<std::int64_t>(L, task_.height - first));
+        const Storage* from = static_cast<const Storage*>(task_.input.data) + first * task_.input.stride[2];
+        Storage* out = static_cast<Storage*>(task_.out) + first * task_.width;
+        const auto& plan = line_.plan;
+        load_rows(from, lanes);
+        if (task_.inverse) {
+            for (int w = 0; w < width_; ++w) other_[w] = values_[plan.frequency[w]] * plan.root_weight[w];
+            line_.inverse(other_, reinterpret_cast<T*>(values_), L, scratch_);
+        } else {
+            line_.forward(reinterpret_cast<const T*>(values_), L, other_, scratch_);
+            for (int w = 0; w < width_; ++w) values_[plan.frequency[w]] = other_[w] * plan.root_weight[w];
+        }
+        store_rows(out, lanes);
+    }
+
+    // Rows where they are, if they are numbers of T one after the other and no shorter than a vector; else copies.
+    void load_rows(const Storage* from, int lanes) {
+        const std::int64_t row = task_.input.stride[2], step = task_.input.stride[3];
+        if constexpr (std::is_same_v<T, Storage>)
+            if (step == 1 && width_ >= L) return transpose_in(from, row, lanes);
+        for (int lane = 0; lane < lanes; ++lane) {
+            const Storage* source = from + lane * row;
+            T* to = staged_ + lane * padded_;
+            if (step == 1) {
+                convert_run(source, to, width_);
+            } else {
+                for (int w = 0; w < width_; ++w) to[w] = from_storage<T>(source[w * step]);
+            }
+        }
+        transpose_in(staged_, padded_, lanes);
+    }
+    void store_rows(Storage* out, int lanes) {
+        if constexpr (std::is_same_v<T, Storage>)
+            if (width_ >= L) return transpose_out(out, width_, lanes);
+        transpose_out(staged_, padded_, lanes);
+        for (int lane = 0; lane < lanes; ++lane) convert_run_back(staged_ + lane * padded_, out + lane * task_.width, width_);
+    }
+
+    // What comes two blocks later is fetched ahead, and what is written next.
+    void transpose_in(const T* rows, std::int64_t row, int lanes) {
+        for (int j = 0; j < panels_; ++j) {
+            const T* from = rows + offset(j);
+            V square[L];
+            if (lanes == L) {
+                SOFTDIFF_UNROLL
+                for (int lane = 0; lane < L; ++lane) {
+                    __builtin_prefetch(from + (lane + 2 * L) * row);
+                    square[lane] = load(from + lane * row);
+                }
+            } else {
+                for (int lane = 0; lane < L; ++lane) square[lane] = load(from + std::min(lane, lanes - 1) * row);
+            }
+            transpose<T>(square);
+            SOFTDIFF_UNROLL
+            for (int i = 0; i < L; ++i) values_[offset(j) + i] = square[i];
+        }
+    }
+    void transpose_out(T* rows, std::int64_t row, int lanes) {
+        for (int j = 0; j < panels_; ++j) {
+            T* to = rows + offset(j);
+            V square[L];
+            SOFTDIFF_UNROLL
+            for (int i = 0; i < L; ++i) square[i] = values_[offset(j) + i];
+            transpose<T>(square);
+            if (lanes == L) {
+                SOFTDIFF_UNROLL
+                for (int lane = 0; lane < L; ++lane) {
+                    __builtin_prefetch(to + (lane + L) * row, 1);
+                    store(to + lane * row, square[lane]);
+                }
+            } else {
+                for (int lane = 0; lane < lanes; ++lane) store(to + lane * row, square[lane]);
+            }
+        }
+    }
+};
+
+// Over the second to last dimension: some panels of kLanes neighbouring columns of a channel at a time, read and written where
+// they are.
 template <class T, class Storage>
 class ColumnTransform {
   public:
@@ -75,42 +137,71 @@ class ColumnTransform {
 
     static void run(const TransformTask& task) {
         const Line<T> line(task.height);
-        const std::int64_t panels = (task.width + L - 1) / L, count = task.channels * panels;
+        const std::int64_t panels = (task.width + L - 1) / L;
+        const std::int64_t together = std::min<std::int64_t>(panels, panels_together(line.plan.size));
+        const std::int64_t groups = (panels + together - 1) / together, count = task.channels * groups;
         Arena needed(nullptr);
-        ColumnTransform(task, line, needed);
+        ColumnTransform(task, line, together, needed);
         for_each_range(count, task.channels * task.height * task.width, task.threads, needed.used(),
                        [&](Arena& arena, std::int64_t first, std::int64_t last) {
-                           ColumnTransform kernel(task, line, arena);
-                           for (std::int64_t i = first; i < last; ++i) kernel.one_panel(i / panels, i % panels * L);
+                           ColumnTransform kernel(task, line, together, arena);
+                           for (std::int64_t i = first; i < last; ++i) kernel.one_group(i / groups, i % groups * together);
                        });
     }
 
   private:
     const TransformTask& task_;
     const Line<T>& line_;
+    const std::int64_t panels_;
+    const std::int64_t together_;
     V *values_, *spectrum_, *scratch_;
 
-    ColumnTransform(const TransformTask& task, const Line<T>& line, Arena& arena) : task_(task), line_(line) {
-        for (V** buffer : {&values_, &spectrum_}) *buffer = arena.take<V>(line.plan.size);
+    // A step down a column goes to another page of memory, which pays for itself where several vectors are read there: 2^k of
+    // them, so many that both buffers stay in the first cache.
+    static std::int64_t panels_together(std::int64_t size) {
+        constexpr std::int64_t kBytes = 16 << 10;
+        std::int64_t panels = 1;
+        while (panels < 8 && 2 * panels * size * static_cast<std::int64_t>(sizeof(V)) <= kBytes) panels *= 2;
+        return panels;
+    }
+
+    ColumnTransform(const TransformTask& task, const Line<T>& line, std::int64_t together, Arena& arena)
+        : task_(task), line_(line), panels_((task.width + L - 1) / L), together_(together) {
+        for (V** buffer : {&values_, &spectrum_}) *buffer = arena.take<V>(together * line.plan.size);
         scratch_ = arena.take<V>(line_scratch(line.plan));
     }
 
-    void one_panel(std::int64_t channel, std::int64_t column) {
+    void one_group(std::int64_t channel, std::int64_t first) {
         const std::int64_t row = task_.input.stride[2], step = task_.input.stride[3], width = task_.width;
-        const int lanes = static_cast<int>(std::min<std::int64_t>(L, width - column));
-        const auto* from = static_cast<const Storage*>(task_.input.data) + channel * task_.input.stride[1] + column * step;
-        auto* out = static_cast<Storage*>(task_.out) + channel * task_.height * width + column;
+        const auto* from = static_cast<const Storage*>(task_.input.data) + channel * task_.input.stride[1];
+        auto* out = static_cast<Storage*>(task_.out) + channel * task_.height * width;
         const LinePlan<T>& plan = line_.plan;
-        const auto read = [&](int k) { return load_lanes(from + k * row, step, lanes); };
-        const auto write = [&](int k, V value) { store_lanes(out + k * width, value, lanes); };
+        const std::int64_t count = std::min(together_, panels_ - first), size = plan.size;
+        const auto lanes = [&](std::int64_t panel) { return static_cast<int>(std::min<std::int64_t>(L, width - panel * L)); };
+        const auto read = [&](int k, std::int64_t i) {
+            const std::int64_t panel = first + i;
+            return load_lanes(from + k * row + panel * L * step, step, lanes(panel));
+        };
+        const auto write = [&](int k, std::int64_t i, V value) {
+            const std::int64_t panel = first + i;
+            store_lanes(out + k * width + panel * L, value, lanes(panel));
+        };
         if (task_.inverse) {
-            for (int k = 0; k < plan.size; ++k) spectrum_[k] = read(plan.frequency[k]) * plan.root_weight[k];
-            line_.inverse(spectrum_, reinterpret_cast<T*>(values_), L, scratch_);
-            for (int k = 0; k < plan.size; ++k) write(k, values_[k]);
+            for (int k = 0; k < size; ++k)
+                for (std::int64_t i = 0; i < count; ++i)
+                    spectrum_[i * size + k] = read(plan.frequency[k], i) * plan.root_weight[k];
+            for (std::int64_t i = 0; i < count; ++i)
+                line_.inverse(spectrum_ + i * size, reinterpret_cast<T*>(values_ + i * size), L, scratch_);
+            for (int k = 0; k < size; ++k)
+                for (std::int64_t i = 0; i < count; ++i) write(k, i, values_[i * size + k]);
         } else {
-            for (int k = 0; k < plan.size; ++k) values_[k] = read(k);
-            line_.forward(reinterpret_cast<const T*>(values_), L, spectrum_, scratch_);
-            for (int k = 0; k < plan.size; ++k) write(plan.frequency[k], spectrum_[k] * plan.root_weight[k]);
+            for (int k = 0; k < size; ++k)
+                for (std::int64_t i = 0; i < count; ++i) values_[i * size + k] = read(k, i);
+            for (std::int64_t i = 0; i < count; ++i)
+                line_.forward(reinterpret_cast<const T*>(values_ + i * size), L, spectrum_ + i * size, scratch_);
+            for (int k = 0; k < size; ++k)
+                for (std::int64_t i = 0; i < count; ++i)
+                    write(plan.frequency[k], i, spectrum_[i * size + k] * plan.root_weight[k]);
         }
     }
 

@@ -49,7 +49,7 @@ void transform<Arithmetic>(const TransformTask& task) {
     with_storage<Arithmetic>(task.dtype, [&](auto storage) {
         using Storage = decltype(storage);
         if (task.axes == Axes::kRows) {
-            transform_rows<Arithmetic, Storage>(task);
+            RowTransform<Arithmetic, Storage>::run(task);
         } else if (task.axes == Axes::kColumns) {
             ColumnTransform<Arithmetic, Storage>::run(task);
         } else if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width)) {

@@ -77,10 +77,10 @@ def transform(x: Tensor, ndim: int, inverse: bool) -> Tensor:
 
 
 def transform_depth(x: Tensor, inverse: bool) -> Tensor:
-    """DCT-II or inverse over the third to last dimension of a tensor that is not empty."""
+    """DCT-II or inverse over the third to last dimension of a contiguous tensor that is not empty; on the CPU in its place."""
     if not on_host(x):  # its kernels have no pass over the depth alone
         return transform(x.movedim(-3, -1), 1, inverse).movedim(-1, -3).contiguous()
-    lines = x.reshape(-1, x.shape[-3], x.shape[-2] * x.shape[-1])
+    lines = x.view(-1, x.shape[-3], x.shape[-2] * x.shape[-1])
     return _computed(_C.transform(None, lines, -2, inverse)).view(x.shape)
 
 
