@@ -31,8 +31,8 @@ EXPLANATION = f"""Medians of interleaved rounds in one process. `ns/pixel` is ou
 a name is how many times as long that takes (bold: the best of them). `{COPY}` copies one image tensor into memory that is
 there, `{CLONE}` into new memory, as operators write; `x copy` is ours over `{COPY}`. Peers may keep everything that does not
 depend on the images; ours is told heat times and levels anew at every call. Warm: the same operand again; cold: operands in
-turn, twice as large together as the last cache. `{TWIN}`: the same in torch with matmuls and torch.randn. `dct_blur`
-and `{NOISE}` beside a step are ours, of as many images and numbers, `{TWO_BLURS}` beside a gradient a blur of each of two images:
+turn, twice as large together as the last cache. `{TWIN}`: the same in torch with matmuls and torch.randn. `dct_blur` and
+`{NOISE}` beside a step are ours, of as many images and numbers, `{TWO_BLURS}` beside a gradient a blur of each of two images:
 what their parts take.
 """
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import softdiff_ext as sd
-from softdiff_ext import reference
+from softdiff_ext import _C, reference
 
 from .helpers import DTYPES, SIDES, Image, assert_matches, images, randn
 
@@ -127,3 +127,13 @@ def test_eigenvalues_are_those_of_the_formula(size: tuple[int, int]) -> None:
         for n in range(size[1]):
             want = (np.pi * m / size[0]) ** 2 + (np.pi * n / size[1]) ** 2
             assert abs(lam[m, n].item() - want) <= 1e-15 * want
+
+
+def test_the_depth_is_transformed_in_place_where_a_tensor_is_contiguous_only() -> None:
+    x = randn((2, 5, 8), 4)
+    want = sd.dct(x.movedim(-2, -1), 1).movedim(-1, -2)
+    result = _C.transform(None, x, -2, False)
+    assert result is x
+    torch.testing.assert_close(x, want)
+    with pytest.raises(TypeError, match="contiguous"):
+        _C.transform(None, x[..., ::2], -2, False)

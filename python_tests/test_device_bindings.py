@@ -221,3 +221,23 @@ def test_threads_in_any_order_give_the_same_bits(emulator: Emulator) -> None:
         found.append(sd.posterior_sample(x, x, S, T, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+def test_planes_that_32_bits_do_not_count_are_refused(emulator: Emulator) -> None:
+    x = torch.zeros((1, 1, 1, 1), dtype=torch.float16).expand(1, 1, 50_000, 50_000)
+    with pytest.raises(ValueError, match=r"plane has less than 2\^31 pixels, got 50000 x 50000"):
+        sd.diffuse(x, sd.Level(sigma=0.5), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"plane has less than 2\^31 pixels"):
+        sd.dct_blur(x, 1.0)
+    assert emulator.report()["launches"] == 0
+
+
+def test_a_gain_that_is_spread_over_more_than_32_bits_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = torch.empty(2**31 + 16).as_strided((6, 5), (2**31 // 5, 1))  # memory that is never touched takes none
+    spread.copy_(torch.rand(6, 5))
+    x = torch.randn(2, 1, 6, 5)
+    want = sd.spectral_filter(x, spread.contiguous())
+    with on_the_device(monkeypatch) as emulator:
+        found = sd.spectral_filter(x, spread)
+        emulator.assert_clean()
+    torch.testing.assert_close(found, want)

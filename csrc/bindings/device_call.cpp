@@ -183,8 +183,8 @@ const void* Running::table(std::uint64_t key, const void* host, std::int64_t byt
     if (found != tables->end()) return found->second;
     if (cuda_capturing(stream_))
         throw std::runtime_error(
-            "softdiff_ext: images of this size need a table on the device, which cannot be made while a CUDA graph is being "
-            "captured: call the operator once on images of the same size and dtype before the capture");
+            "softdiff_ext: this operator needs a table on the device for images of this size and dtype, which cannot be made "
+            "while a CUDA graph is being captured: call it once on such images before the capture");
     py::object memory = bytes_on(device_, bytes);
     void* at = Call::memory(memory);
     cuda_upload(at, host, bytes, device_, stream_);

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "device_call.hpp"
@@ -12,9 +14,10 @@ namespace softdiff::device {
 namespace {
 
 // Kernels count positions within a plane in 32 bits.
-void require_short_plane(const Image& image, std::int64_t height, std::int64_t width) {
-    const std::int64_t span = (height - 1) * image.stride[2] + (width - 1) * image.stride[3];
-    if (span > std::numeric_limits<std::int32_t>::max()) throw NotPlain{"planes of less than 2^31 positions"};
+constexpr std::int64_t kMostPositions = std::numeric_limits<std::int32_t>::max();
+
+bool fits(const Image& image, std::int64_t height, std::int64_t width) {
+    return (height - 1) * image.stride[2] + (width - 1) * image.stride[3] <= kMostPositions;
 }
 
 // Makes the output and computes it.
@@ -31,6 +34,9 @@ py::object combined(const Call& call, const Images& images, cuda::Combine& task)
 cuda::Combine combine_task(const Images& images) {
     cuda::Combine task{};
     images.describe(task);
+    if (task.height * task.width > kMostPositions)
+        throw std::invalid_argument("softdiff_ext: on a CUDA device a plane has less than 2^31 pixels, got " +
+                                    std::to_string(task.height) + " x " + std::to_string(task.width));
     return task;
 }
 
@@ -90,13 +96,17 @@ py::object filter_sum(const Call& call, const Images& images, const Handles& ter
     auto task = combine_task(images);
     task.kind = GainKind::kMap;
     bool differentiable = images.requires_grad();
+    std::vector<py::object> copies;
     for (int i = 0; i < kTerms; ++i) {
         if (gains[i].is_none() != terms[i].is_none()) throw NotPlain{"images and gains in pairs"};
         if (gains[i].is_none()) continue;
         const TensorView gain = call.read(gains[i], Allowed::kDevices);
         if (gain.device != images.like().device) throw NotPlain{"gains on the device of the images"};
         task.map[i] = broadcast(gain, images.like());
-        require_short_plane(task.map[i], task.height, task.width);
+        if (!fits(task.map[i], task.height, task.width)) {
+            copies.push_back(gains[i].attr("detach")().attr("contiguous")());
+            task.map[i] = broadcast(call.read(copies.back(), Allowed::kDevices), images.like());
+        }
         differentiable |= gain.requires_grad;
     }
     py::object out = combined(call, images, task);
@@ -109,7 +119,7 @@ py::object filter_sum(const Call& call, const Images& images, const Handles& ter
 py::object transform(const Call& call, const TensorView& view, const TransformTask& task, py::handle ndim, py::handle x) {
     if (task.axes == Axes::kColumns) throw NotPlain{"transforms over the last dimension or the last two"};
     const bool rows_only = task.axes == Axes::kRows;
-    if (!rows_only) require_short_plane(task.input, task.height, task.width);
+    if (!rows_only && !fits(task.input, task.height, task.width)) throw NotPlain{"planes of less than 2^31 positions"};
     py::object out = call.empty_like(view);
     cuda::Transform there{task.batch, task.channels, task.height, task.width,       task.dtype,
                           task.input, task.inverse,  rows_only,   Call::memory(out)};

@@ -17,7 +17,8 @@ pybind11::object step(pybind11::handle attach, const pybind11::str& name, pybind
 // V sum_i (gain_i . V^T image_i); the gains broadcast.
 pybind11::object filter_sum(pybind11::handle attach, pybind11::handle image0, pybind11::handle gain0, pybind11::handle image1,
                             pybind11::handle gain1, pybind11::handle image2, pybind11::handle gain2);
-// Orthonormal DCT-II, or its inverse, over the last two dimensions (ndim 2), the last (1) or the one before it (-2).
+// Orthonormal DCT-II, or its inverse, over the last two dimensions (ndim 2), the last (1), or in place over the one before it
+// (-2).
 pybind11::object transform(pybind11::handle attach, pybind11::handle x, pybind11::handle ndim, bool inverse);
 // Per sample: sum of (alpha . V^T (a - b))^2.
 pybind11::object energy(pybind11::handle attach, pybind11::handle a, pybind11::handle b, pybind11::handle level);

@@ -26,6 +26,7 @@ py::object transform(py::handle attach, py::handle x, py::handle ndim, bool inve
         const Axes axes = dimensions == 1 ? Axes::kRows : dimensions == 2 ? Axes::kBoth : Axes::kColumns;
         const int needed = axes == Axes::kRows ? 1 : 2;
         if (view.rank < needed) throw NotPlain{"tensors of enough dimensions"};
+        if (axes == Axes::kColumns && !view.contiguous()) throw NotPlain{"contiguous tensors"};
         for (int i = 1; i <= needed; ++i)
             if (view.shape[view.rank - i] == 0) throw NotPlain{"images that have pixels"};
         TransformTask task = transform_task(view, axes);

@@ -2,11 +2,10 @@
 #pragma once
 
 // SOFTDIFF_OUTLINE: code that few threads run and that would cost the others registers if it were inlined.
-
 #if defined(__CUDACC__)
 #define SOFTDIFF_INLINE __host__ __device__ __forceinline__
 #define SOFTDIFF_UNROLL _Pragma("unroll")
-#define SOFTDIFF_OUTLINE __host__ __device__ __noinline__
+#define SOFTDIFF_OUTLINE inline __host__ __device__ __noinline__
 #else
 #define SOFTDIFF_INLINE inline __attribute__((always_inline))
 #define SOFTDIFF_UNROLL _Pragma("GCC unroll 128")

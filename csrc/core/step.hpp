@@ -42,11 +42,8 @@ struct StepConstants {
     T omega;    // where it is one number
 };
 
-// Once in each kernel: that of a double takes 50 instructions of a GPU.
-template <class T>
-SOFTDIFF_OUTLINE T exponential(T x) {
-    return std::exp(x);
-}
+// Not inlined: it takes 50 instructions of a GPU, and a kernel needs it several times.
+SOFTDIFF_OUTLINE double exponential(double x) { return std::exp(x); }
 
 template <class T>
 SOFTDIFF_INLINE StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule rule, double parameter,

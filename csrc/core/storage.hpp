@@ -21,16 +21,6 @@ struct BFloat16Bits {
     std::uint16_t bits;
 };
 
-// The type a stored number is computed with.
-template <class Storage>
-struct ArithmeticOf {
-    using Type = float;
-};
-template <>
-struct ArithmeticOf<double> {
-    using Type = double;
-};
-
 SOFTDIFF_INLINE float widen(float value) { return value; }
 SOFTDIFF_INLINE double widen(double value) { return value; }
 

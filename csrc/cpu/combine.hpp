@@ -51,7 +51,7 @@ class Combine {
 
     // While this plane's rows are worked on, the next plane's images come into the cache, unless its columns do so themselves.
     void look_ahead(std::int64_t plane) {
-        if (std::is_same_v<T, Storage> && plane_.fetches_panels()) return;
+        if (plane_.fetches_panels()) return;
         const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, bytes = area * sizeof(Storage);
         const int blocks = plane_.padded_height / L;
         for (const Image& image : task_.term)
@@ -120,7 +120,11 @@ class Combine {
         const auto in_square = [&](const auto* rows) {
             return with_square(plane_, [&](auto square) { square.forward_columns(rows, panels); });
         };
-        if (image.stride[3] == 1 && image.stride[2] == plane_.W && in_square(plane_of<Storage>(image, b, c))) return;
+        const auto* own = plane_of<Storage>(image, b, c);
+        if (image.stride[3] == 1 && image.stride[2] == plane_.W && in_square(own)) return;
+        if constexpr (!std::is_same_v<T, Storage>)
+            if (image.stride[3] == 1 && !plane_.narrow())
+                return plane_.forward_columns(own, image.stride[2], panels, scratch_, result_);
         const StagedPlane<T> staged = stage<T, Storage>(plane_, image, b, c, copy);
         if (staged.row_stride == plane_.W && in_square(staged.data)) return;
         plane_.forward_columns(staged.data, staged.row_stride, panels, scratch_);
@@ -129,6 +133,8 @@ class Combine {
     // The sum of the terms in the panels and of the addends.
     void write(V* panels, const Addends<T>& addends, Storage* out) {
         if (addends.count == 0 && with_square(plane_, [&](auto square) { square.inverse_columns(panels, out); })) return;
+        if constexpr (!std::is_same_v<T, Storage>)
+            if (addends.count == 0 && !plane_.narrow()) return plane_.inverse_columns(panels, out, plane_.W, scratch_, result_);
         const StagedPlane<T> result = target(plane_, out, result_);
         T* sum = const_cast<T*>(result.data);
         switch (addends.count) {

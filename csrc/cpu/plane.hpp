@@ -102,6 +102,42 @@ class Plane {
             });
         });
     }
+    // The same of images stored in 16 bits, a panel at a time through `buffer` [2 H kLanes]: a converted copy of the whole
+    // plane would not stay in the first cache.
+    template <class Storage>
+    void forward_columns(const Storage* x, std::ptrdiff_t row_stride, V* panel, V* scratch, T* buffer) const {
+        for_panels([&](auto count, int j) {
+            V* to = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
+            const std::ptrdiff_t next = ahead(count, j, row_stride);
+            for (int h = 0; h < H; ++h) {
+                const Storage* from = x + h * row_stride + offset(j);
+                __builtin_prefetch(from + next, 0, 3);
+                for (int i = 0; i < count; ++i) store(buffer + (h * count + i) * L, load_as<T>(from + i * L));
+            }
+            if (columns.plan.radix == 1) return columns.forward(buffer, L, to, scratch);
+            columns.template forward<count>(to, panel_stride, scratch,
+                                            [&](int line) { return StridedAhead<const T>{buffer + line * L, count * L, 0}; });
+        });
+    }
+    template <class Storage>
+    void inverse_columns(V* panel, Storage* out, std::ptrdiff_t row_stride, V* scratch, T* buffer) const {
+        for_panels([&](auto count, int j) {
+            V* from = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
+            if (columns.plan.radix == 1) {
+                columns.inverse(from, buffer, L, scratch);
+            } else {
+                columns.template inverse<count>(from, panel_stride, scratch,
+                                                [&](int line) { return StridedAhead<T>{buffer + line * L, count * L, 0}; });
+            }
+            const std::ptrdiff_t next = ahead(count, j, row_stride);
+            for (int h = 0; h < H; ++h) {
+                Storage* to = out + h * row_stride + offset(j);
+                __builtin_prefetch(to + next, 1, 3);
+                for (int i = 0; i < count; ++i) store_as(to + i * L, load(buffer + (h * count + i) * L));
+            }
+        });
+    }
+
     // The same, with other images added on the way.
     template <int Count>
     void inverse_columns(V* panel, const Addends<T>& addends, T* out, std::ptrdiff_t row_stride, V* scratch) const {

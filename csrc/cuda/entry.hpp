@@ -1,4 +1,5 @@
-// Which kernels serve a task: those without a transform, those for squares that have codelets, those for every other size.
+// Which kernels serve a task: those without a transform, those for squares of float32 and 16 bits that have codelets, those of
+// tiles for everything else.
 // `Launcher` is CUDA's or the emulator's (launch.hpp), T the type of the arithmetic.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The kernels of every size that square.hpp does not take: carries out the plans of tile_plans.hpp.
+// The tasks that square.hpp does not take: carries out the plans of tile_plans.hpp.
 #pragma once
 
 #include "pointwise.hpp"

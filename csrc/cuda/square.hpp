@@ -16,7 +16,7 @@ struct SquarePlane {
     static constexpr int kPlanes = N >= 128 ? 1 : N >= 64 ? 2 : N >= 28 ? 4 : 128 / N;  // of a block, at most
     static constexpr int kThreads = N * kPlanes;
     // Blocks of an SM that registers must allow: 96 registers a thread for short lines, 128 for 64, 168 for 128.
-    static constexpr int kBlocks = sizeof(T) == 8 ? 2 : N >= 128 ? 3 : N >= 64 ? 4 : 5;
+    static constexpr int kBlocks = N >= 128 ? 3 : N >= 64 ? 4 : 5;
     using Codes = Codelet<T, T, N>;
 
     // The weights that make C2 and C3 inverse to each other, and their roots, which make them orthonormal.

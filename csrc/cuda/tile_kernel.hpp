@@ -1,7 +1,7 @@
-// The kernel of every size that square.hpp does not take. A block has a tile (whole planes, or a panel of some columns or rows)
-// for each transformed image, and carries out a short program, a phase a step: transforms along the columns or the rows of the
-// tile (line_phases.hpp), and what stands before, between and after them. tile_program.hpp writes the programs. One kernel for
-// all tasks, because each copy holds all codelets.
+// The kernel of what square.hpp does not take: other sizes, float64, energies. A block has a tile (whole planes, or a panel of
+// some columns or rows) for each transformed image, and carries out a short program, a phase a step: transforms along the
+// columns or the rows of the tile (line_phases.hpp), and what stands before, between and after them. tile_program.hpp writes
+// the programs. One kernel for all tasks, because each copy holds all codelets.
 #pragma once
 
 #include "tile_block.hpp"

@@ -1,4 +1,4 @@
-// The tasks of every size that square.hpp does not take, as passes: pure functions of the task.
+// The tasks that square.hpp does not take (other sizes, float64, energies) as passes: pure functions of the task.
 #pragma once
 
 #include <vector>
