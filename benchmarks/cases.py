@@ -17,9 +17,9 @@ import softdiff_ext as sd
 from softdiff_ext import reference
 
 OURS, COPY, CLONE, TWIN = "softdiff_ext", "copy_", "clone", "torch twin"
-# Ours, timed beside a sampler's step, or beside forward and backward: what their parts take.
-BLUR, TWO_BLURS, NOISE = "dct_blur", "dct_blur of two", "normal"
-YARDSTICKS = (COPY, CLONE, BLUR, TWO_BLURS, NOISE)  # candidates that do something else than the case
+# Ours, timed beside a step, or beside forward and backward: what their parts take; beside 16-bit images: float32 ones.
+BLUR, TWO_BLURS, NOISE, WIDE = "dct_blur", "dct_blur of two", "normal", "ours in float32"
+YARDSTICKS = (COPY, CLONE, BLUR, TWO_BLURS, NOISE, WIDE)  # candidates that do something else than the case
 SHAPES = (
     (128, 3, 32, 32),
     (128, 3, 64, 64),
@@ -98,11 +98,17 @@ def of_filter(peers: list[Peer], gain: Tensor) -> dict[str, Call]:
 
 
 def blur(shape: tuple[int, ...], threads: int, dtype: torch.dtype = torch.float32, leave_out: tuple[str, ...] = ()) -> Case:
-    """dct_blur with a heat time for each sample, against every peer; 16-bit peers convert and compute in float32."""
+    """dct_blur with a heat time for each sample, against every peer; 16-bit peers convert and compute in float32.
+
+    Beside 16-bit images the same of float32 ones.
+    """
     tau, lam = taus(shape[0]), reference.eigenvalues(shape[2:])
     wide = reference.accumulation_dtype(dtype)
     gain = reference.blur_gain(tau, 0.0, lam).to(wide)
     calls = {OURS: lambda o, g: sd.dct_blur(o.x, tau)}
+    if wide != dtype:
+        x = torch.randn(shape)
+        calls[WIDE] = lambda o, g: sd.dct_blur(x, tau)
     for peer in usable(shape, wide, threads, leave_out=leave_out):
         function = peer.filter(gain)
         if wide == dtype:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cases import BLUR, COPY, NOISE, OURS, TWIN, TWO_BLURS, YARDSTICKS
+from cases import BLUR, COPY, NOISE, OURS, TWIN, TWO_BLURS, WIDE, YARDSTICKS
 
 Row = dict[str, Any]
 
@@ -84,10 +84,6 @@ class Rows:
         """(group, operator, shape, dtype, threads, operands), {candidate: row} of every case."""
         return iter(self._rows.items())
 
-    def time(self, key: tuple[Any, ...], candidate: str = OURS) -> float | None:
-        row = self._rows.get(key, {}).get(candidate)
-        return None if row is None else row["ns_per_pixel_median"]
-
 
 def best_peer(case: dict[str, Row]) -> Row | None:
     """The fastest candidate that is neither ours nor a yardstick."""
@@ -97,12 +93,11 @@ def best_peer(case: dict[str, Row]) -> Row | None:
 
 def evaluate(measured: list[Row]) -> list[Verdict]:
     """Every requirement that the rows of a run can answer."""
-    rows, verdicts = Rows(measured), []
-    for (group, operator, shape, dtype, threads, state), case in rows:
+    verdicts: list[Verdict] = []
+    for (group, operator, shape, dtype, threads, state), case in Rows(measured):
         if OURS not in case:
             continue
         ours, best = float(case[OURS]["ns_per_pixel_median"]), best_peer(case)
-        blur = rows.time(("blur", "dct_blur", shape, "float32", threads, "warm"))
 
         def add(
             requirement: str,
@@ -124,8 +119,8 @@ def evaluate(measured: list[Row]) -> list[Verdict]:
                 add("x best peer", best["ns_per_pixel_median"] / ours, must, goal, at_most=False)
             if state == "cold" and threads == 2 and copies and COPY in case:
                 add("x cold copy", ours / case[COPY]["ns_per_pixel_median"], None, copies)
-        elif group == "blur" and blur and dtype != "float64":
-            add(f"{dtype}, x float32", ours / blur, EQUAL)
+        elif group == "blur" and WIDE in case:
+            add(f"{dtype}, x float32", ours / case[WIDE]["ns_per_pixel_median"], EQUAL)
         elif group in ("sweep", "transform", "filter", "loss", "training") and best:
             add("x best peer", best["ns_per_pixel_median"] / ours, 1.0, at_most=False)
         elif group == "backward" and BLUR in case:

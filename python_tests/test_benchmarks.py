@@ -151,6 +151,15 @@ def test_a_step_whose_parts_alone_take_more_than_the_target_is_told_so(load: Any
     assert verdict(2.5, 1.0) == "must missed: 43% over; out of reach: the parts alone take 2.50, this is 0% over them"
 
 
+def test_16_bit_images_are_held_against_float32_ones_of_the_same_rounds(load: Any) -> None:
+    targets = load("targets")
+    key = {"group": "blur", "operator": "dct_blur", "shape": [8, 3, 32, 32], "dtype": "float16", "threads": 1}
+    common = {**key, "operands": "warm", "status": "ok", "error": 1e-4, "images": 2, "noise": False}
+    times = {"softdiff_ext": 1.2, "ours in float32": 1.0, "ducc0": 9.0, "copy_": 0.1}
+    rows = [{**common, "candidate": name, "ns_per_pixel_median": time} for name, time in times.items()]
+    assert [v.text for v in targets.evaluate(rows) if v.requirement == "float16, x float32"] == ["must missed: 14% over"]
+
+
 def test_forward_and_backward_are_held_against_blurs_of_two_images(load: Any) -> None:
     targets = load("targets")
 
