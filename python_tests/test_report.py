@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,21 @@ from PIL import Image
 import softdiff_ext as sd
 from softdiff_ext.cli import main
 from softdiff_ext.report import movies, write_report
-from softdiff_ext.report.charts import Curve, chart, smoothed, thinned
 from softdiff_ext.report.films import Film, Strip, forward_film, training_film
 from softdiff_ext.report.neighbours import nearest, pairwise_rms
 from softdiff_ext.report.page import player, table
-from softdiff_ext.report.pictures import MOST_BYTES, display_bytes, evenly, sprite
+from softdiff_ext.report.pictures import MOST_BYTES, display_bytes, sprite
 from softdiff_ext.report.quality import Spread, quality_tables, tables_of
 from softdiff_ext.report.threads import GRAIN, threads_for
 from softdiff_ext.training.data import Images
 from softdiff_ext.training.figures import cut_sheet, image_sheet, rgb_bytes
-from softdiff_ext.training.log import StepLog, read_log
+from softdiff_ext.training.log import read_log
 
 from .browser import CHROMIUM, Browser
+from .markup import Checked
 
 NETWORK = ["--network.channels", "8", "8", "--network.blocks", "1", "--network.attention"]
 RECORD = ["--log-every", "1", "--sample-every", "2", "--sample-count", "5", "--sample-steps", "6", "--checkpoint-every", "4"]
-VOID = {"meta", "link", "img", "input", "line", "br"}
 
 
 @pytest.fixture(scope="module")
@@ -58,37 +56,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(run: Path) -> Path:
     assert main(["report", str(run), "--images", "6"]) == 0
     return run / "report.html"
-
-
-class Checked(HTMLParser):
-    """A document whose elements close in order; collects them, the text of each, and what they lack."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text: dict[str, str] = {}
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.text[self.open[-1]] = self.text.get(self.open[-1], "") + data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def test_the_page_is_whole_and_fetches_nothing(page: Path) -> None:
@@ -285,26 +252,6 @@ def test_neighbours_are_the_nearest() -> None:
     assert pairwise_rms(torch.ones(1, 1, 2, 2), -torch.ones(1, 1, 2, 2)).item() == 2.0
 
 
-def test_a_log_survives_crashes_and_resuming(tmp_path: Path) -> None:
-    log = StepLog(tmp_path, 0)
-    for step in range(1, 8):
-        log.add(step, {"loss": step / 2, "gradient_norm": float("nan") if step == 3 else 1.0})
-    log.close()
-    with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:
-        file.write('7\n{"step": "8"}\n{"step": 9, "loss": "low"}\n{"step": 8, "lo')  # killed while it wrote
-    assert read_log(tmp_path)["loss"] == ([*range(1, 8)], [step / 2 for step in range(1, 8)])
-    log = StepLog(tmp_path, 5)  # goes on from a checkpoint of step 5: steps 6 and 7 come again
-    log.add(6, {"loss": 9.0})
-    log.add(6, {"held_out_loss": 4.0})
-    log.close()
-    curves = read_log(tmp_path)
-    assert curves["loss"] == ([1, 2, 3, 4, 5, 6], [0.5, 1.0, 1.5, 2.0, 2.5, 9.0])
-    assert curves["gradient_norm"][0] == [1, 2, 4, 5]
-    assert curves["held_out_loss"] == ([6], [4.0])
-    assert all(json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
-    assert read_log(tmp_path / "nowhere") == {}
-
-
 def test_a_run_logs_every_step_once(run: Path, tmp_path: Path) -> None:
     curves = read_log(run)
     assert curves["loss"][0] == curves["images_per_second"][0] == curves["gradient_norm"][0] == [*range(1, 25)]
@@ -318,33 +265,6 @@ def test_a_run_logs_every_step_once(run: Path, tmp_path: Path) -> None:
     assert main(["train", str(again), "--resume"]) == 0
     assert read_log(again)["loss"] == curves["loss"]
     assert len((again / "log.jsonl").read_text().splitlines()) == 24 + 12
-
-
-def test_curves_are_drawn_where_their_values_are() -> None:
-    figure = chart("c", "Loss <1>", [Curve("a", [10, 20, 30], [1.0, 3.0, 2.0]), Curve("none", [], [])])
-    assert "Loss &lt;1&gt;" in figure
-    assert 'points="54.0,212.0 218.0,10.0 382.0,111.0"' in figure  # left and bottom, middle and top, right and middle
-    assert "a: 2 at step 30, least 1 at step 10" in figure
-    Checked(figure)
-    Checked(chart("c", "one value", [Curve("a", [5], [0.0])]))
-    assert "(logarithmic)" in chart("c", "falls", [Curve("a", [1, 2], [100.0, 0.1])])
-    assert "(logarithmic)" not in chart("c", "has a zero", [Curve("a", [1, 2], [100.0, 0.0])])
-    late = re.findall(r">([\d.]+k)</text>", chart("c", "late steps", [Curve("a", [100_001, 100_009], [1e6, 2e6])]))
-    assert late == ["100.002k", "100.004k", "100.006k", "100.008k"]  # not 100k four times
-
-
-def test_long_curves_keep_their_mean() -> None:
-    values = torch.rand(1000, generator=torch.Generator().manual_seed(0)).tolist()
-    thin = thinned(Curve("a", list(range(1, 1001)), values))
-    assert len(thin.steps) == 200
-    assert (thin.steps[0], thin.steps[-1]) == (5, 1000)
-    assert sum(thin.values) / 200 == pytest.approx(sum(values) / 1000)
-    assert smoothed([2.0] * 50) == pytest.approx([2.0] * 50)
-
-
-def test_some_of_many_are_spread_evenly() -> None:
-    assert evenly(10, 4) == [0, 3, 6, 9]
-    assert evenly(3, 4) == [0, 1, 2]
 
 
 def test_quality_of_any_form_becomes_tables(tmp_path: Path) -> None:

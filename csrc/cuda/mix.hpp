@@ -221,6 +221,7 @@ SOFTDIFF_INLINE void for_each_normal(std::uint64_t seed, std::int64_t first, std
 
 // ---- pixels -------------------------------------------------------------------------------------------------------------
 
+// Where plane (b, c) of each image begins.
 struct PlaneOffsets {
     std::int64_t of_term[kTerms];
     SOFTDIFF_INLINE PlaneOffsets(const CombineParams& p, std::int64_t b, std::int64_t c) {
