@@ -180,12 +180,24 @@ def test_the_programs_of_the_stages_start(name: str, monkeypatch: pytest.MonkeyP
     assert code == 0, text
 
 
-def test_files_that_cannot_be_collected_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    check = load("gpu_check", monkeypatch)
-    monkeypatch.setattr(check.importlib.util, "find_spec", lambda name: None if name == "scipy" else object())
-    missing = check.uncollectable()
-    assert missing["test_sizes.py"] == "scipy"
-    assert "test_cuda.py" not in missing
+COLLECTED = """
+==================================== ERRORS ====================================
+_______________ ERROR collecting python_tests/test_training.py ________________
+ImportError while importing test module 'python_tests/test_training.py'.
+E   ImportError: softdiff_ext.training needs diffusers, not installed here: pip install "softdiff-ext[train]"
+_________________ ERROR collecting python_tests/test_sizes.py _________________
+python_tests/test_sizes.py:9: in <module>
+E   ModuleNotFoundError: No module named 'scipy.fft'
+__________________ ERROR collecting python_tests/test_dct.py __________________
+E   ImportError: cannot import name 'dct' from 'softdiff_ext'
+ERROR python_tests/test_training.py
+"""
+
+
+def test_files_that_need_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no others: what cannot be imported for another reason fails."""
+    missing = load("gpu_check", monkeypatch).missing_packages(COLLECTED)
+    assert missing == {"test_training.py": "diffusers", "test_sizes.py": "scipy"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would build the package: make gpu-check does")

@@ -21,6 +21,7 @@ constexpr int kNormalBlock = 4 * kNormalLanes;
 
 constexpr int kPhiloxRounds = 10;
 constexpr std::uint32_t kPhiloxMultiplier0 = 0xD2511F53U, kPhiloxMultiplier1 = 0xCD9E8D57U;
+constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9U, kPhiloxWeyl1 = 0xBB67AE85U;  // what a round adds to the key
 
 // The key of each round.
 struct PhiloxKeys {
@@ -28,18 +29,17 @@ struct PhiloxKeys {
 };
 
 SOFTDIFF_INLINE PhiloxKeys philox_keys(std::uint64_t seed) {
-    constexpr std::uint32_t kWeyl0 = 0x9E3779B9U, kWeyl1 = 0xBB67AE85U;
     PhiloxKeys keys{};
     SOFTDIFF_UNROLL
     for (int round = 0; round < kPhiloxRounds; ++round) {
         const auto step = static_cast<std::uint32_t>(round);
-        keys.key0[round] = static_cast<std::uint32_t>(seed) + step * kWeyl0;
-        keys.key1[round] = static_cast<std::uint32_t>(seed >> 32) + step * kWeyl1;
+        keys.key0[round] = static_cast<std::uint32_t>(seed) + step * kPhiloxWeyl0;
+        keys.key1[round] = static_cast<std::uint32_t>(seed >> 32) + step * kPhiloxWeyl1;
     }
     return keys;
 }
 
-// U: std::uint64_t or a vector of them. Only the lower halves are Philox's words; the upper halves are left dirty, which saves
+// U: a vector of std::uint64_t. Only the lower halves are Philox's words; the upper halves are left dirty, which saves
 // masking and, in vectors, moving lanes between widths.
 template <class U>
 struct PhiloxState {
@@ -54,14 +54,34 @@ SOFTDIFF_INLINE PhiloxState<U> philox_round(const PhiloxState<U>& state, std::ui
     return {{(b >> 32) ^ state.word[1] ^ key0, b, (a >> 32) ^ state.word[3] ^ key1, a}};
 }
 
-SOFTDIFF_INLINE PhiloxState<std::uint64_t> philox(std::uint64_t counter, const PhiloxKeys& keys) {
-    PhiloxState<std::uint64_t> state{{counter, counter >> 32, 0, 0}};
+struct PhiloxWords {
+    std::uint32_t word[4];
+};
+
+// The upper half of a product. By a shift of 64 bits nvcc adds a 0 to each.
+SOFTDIFF_INLINE std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
+#if defined(__CUDA_ARCH__)
+    return __umulhi(a, b);
+#else
+    return static_cast<std::uint32_t>((std::uint64_t{a} * b) >> 32);
+#endif
+}
+
+// The four words of a counter.
+SOFTDIFF_INLINE PhiloxWords philox(std::uint64_t counter, std::uint64_t seed) {
+    std::uint32_t word[4] = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, 0};
+    std::uint32_t key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
     SOFTDIFF_UNROLL
-    for (int round = 0; round < kPhiloxRounds; ++round)
-        state = philox_round(state, keys.key0[round], keys.key1[round], [](std::uint64_t word, std::uint32_t multiplier) {
-            return static_cast<std::uint64_t>(static_cast<std::uint32_t>(word)) * multiplier;
-        });
-    return state;
+    for (int round = 0; round < kPhiloxRounds; ++round) {
+        const std::uint32_t word0 = word[0], a = word0 * kPhiloxMultiplier0, b = word[2] * kPhiloxMultiplier1;
+        word[0] = multiply_high(word[2], kPhiloxMultiplier1) ^ word[1] ^ key0;
+        word[2] = multiply_high(word0, kPhiloxMultiplier0) ^ word[3] ^ key1;
+        word[1] = b;
+        word[3] = a;
+        key0 += kPhiloxWeyl0;
+        key1 += kPhiloxWeyl1;
+    }
+    return {{word[0], word[1], word[2], word[3]}};
 }
 
 template <class F>

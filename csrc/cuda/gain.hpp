@@ -44,6 +44,13 @@ SOFTDIFF_INLINE void exponentials(double x, double* power, double* power_minus_1
     *power_minus_1 = expm1(x);
 }
 
+// exp(x) of any x given in double, to the accuracy of T.
+SOFTDIFF_INLINE void exponential_to(double x, float* power) {
+    const auto high = static_cast<float>(x);
+    *power = expf(high) * (1.0F + static_cast<float>(x - static_cast<double>(high)));
+}
+SOFTDIFF_INLINE void exponential_to(double x, double* power) { *power = exponential(x); }
+
 // lam_k = (pi k / n)^2 of one axis.
 SOFTDIFF_INLINE double eigenvalue(int k, int n) {
     const double root = kPi / static_cast<double>(n) * static_cast<double>(k);

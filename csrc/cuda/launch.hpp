@@ -20,11 +20,15 @@
 
 #include "../core/config.hpp"
 
-// A loop whose body is there once: what SOFTDIFF_UNROLL is not.
+// A loop whose body is there once, twice or 8 times: what SOFTDIFF_UNROLL is not.
 #if defined(__CUDACC__)
 #define SOFTDIFF_ROLLED _Pragma("unroll 1")
+#define SOFTDIFF_UNROLL_2 _Pragma("unroll 2")
+#define SOFTDIFF_UNROLL_8 _Pragma("unroll 8")
 #else
 #define SOFTDIFF_ROLLED
+#define SOFTDIFF_UNROLL_2
+#define SOFTDIFF_UNROLL_8
 #endif
 
 namespace softdiff {
@@ -36,6 +40,15 @@ struct Where {
     int thread;
     int threads;
 };
+
+// The same place, but the compiler does not know it. In a loop over phases what is worked out from it is worked out by each phase
+// anew, and takes no registers from the others.
+SOFTDIFF_INLINE Where forgotten(Where where) {
+#if defined(__CUDA_ARCH__)
+    asm volatile("" : "+r"(where.thread));
+#endif
+    return where;
+}
 
 struct LaunchShape {
     std::int64_t blocks;

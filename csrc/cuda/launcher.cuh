@@ -29,15 +29,16 @@ __device__ __forceinline__ void phases_from(int phases, const typename Kernel::P
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kMaxThreads, Kernel::kMinBlocks)
     run_phases(const __grid_constant__ typename Kernel::Params params, std::int64_t first_block) {
-    extern __shared__ __align__(16) unsigned char shared[];
     const Where where{first_block + blockIdx.x, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
+    const Device::Shared shared;
     const int phases = Kernel::phases(params);
     if constexpr (Kernel::kMostPhases > 0) {
         phases_from<Kernel, 0>(phases, params, where, shared);
     } else {
+        SOFTDIFF_ROLLED
         for (int i = 0; i < phases; ++i) {
             if (i > 0) __syncthreads();
-            Kernel::template phase<Device>(i, params, where, shared);
+            Kernel::template phase<Device>(i, params, forgotten(where), shared);
         }
     }
 }

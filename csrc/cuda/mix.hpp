@@ -32,6 +32,7 @@ struct CombineParams {
     int pixel_terms;
     bool spectral_noise, pixel_noise;  // drawn noise, and where it is added
     int planes_per_block;
+    Divider channels_apart;           // of square planes: planes of a sample
     Divider area_apart, width_apart;  // of kernels without a transform: pixels of a plane, of a row
 };
 
@@ -103,12 +104,13 @@ SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const 
 
 // The constants and pixel gains of a plane of sample b by one thread, where they are those of a level.
 template <class Space, class T, class View>
-SOFTDIFF_OUTLINE void fill_level(const CombineParams& p, std::int64_t b, GainTables<View> tables) {
+SOFTDIFF_INLINE void fill_level(const CombineParams& p, std::int64_t b, GainTables<View> tables) {
     const Level t = level_at<Space>(p.task.t, b);
-    const double a = exponential(t.log_a);
-    tables.constants[0] = static_cast<T>(a * (1.0 - t.floor));
-    tables.constants[1] = static_cast<T>(a * t.floor);
-    tables.numbers[0] = static_cast<T>(p.task.power == 2 ? a * a : a);
+    T a;
+    exponential_to(t.log_a, &a);
+    tables.constants[0] = a * static_cast<T>(1.0 - t.floor);
+    tables.constants[1] = a * static_cast<T>(t.floor);
+    tables.numbers[0] = p.task.power == 2 ? a * a : a;
     tables.numbers[2] = static_cast<T>(t.sigma);
 }
 
@@ -191,32 +193,48 @@ struct NormalQuad {
 
 // The four numbers of a counter.
 template <class T>
-SOFTDIFF_INLINE NormalQuad<T> normal_quad(std::uint64_t counter, const PhiloxKeys& keys) {
+SOFTDIFF_INLINE NormalQuad<T> normal_quad(std::uint64_t counter, std::uint64_t seed) {
     using Unsigned = typename Lanes<T>::Unsigned;
-    const PhiloxState<std::uint64_t> words = philox(counter, keys);
-    const auto word = [&](int i) { return static_cast<Unsigned>(static_cast<std::uint32_t>(words.word[i])); };
+    const PhiloxWords words = philox(counter, seed);
+    const auto word = [&](int i) { return static_cast<Unsigned>(words.word[i]); };
     const NormalPair<T> first = box_muller<T>(word(0), word(1)), second = box_muller<T>(word(2), word(3));
     return {{first.first, first.second, second.first, second.second}};
 }
 
-// body(element, number) for the elements [first, last) of a tensor, shared out among the threads: each counter is worked out
-// once, and what 16 neighbouring threads handle at once lies side by side.
-template <class T, class Body>
-SOFTDIFF_INLINE void for_each_normal(std::uint64_t seed, std::int64_t first, std::int64_t last, int thread, int threads,
-                                     Body body) {
-    const PhiloxKeys keys = philox_keys(seed);
-    const std::int64_t first_block = first / kNormalBlock, blocks = ceil_of(last, kNormalBlock) - first_block;
-    for (std::int64_t i = thread; i < blocks * kNormalLanes; i += threads) {
-        const std::int64_t block = first_block + i / kNormalLanes;
-        const int lane = static_cast<int>(i % kNormalLanes);
-        const std::int64_t element = block * kNormalBlock + lane;
-        const NormalQuad<T> quad = normal_quad<T>(static_cast<std::uint64_t>(block * kNormalLanes + lane), keys);
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < 4; ++k) {
-            const std::int64_t at = element + k * kNormalLanes;
-            if (at >= first && at < last) body(at, quad.value[k]);
-        }
+// Elements first .. first + count - 1 of a tensor by the counters that make their numbers (core/normal.hpp): a quad is the four
+// elements of a counter, 16 apart, and 16 neighbouring threads have 64 neighbouring elements. Positions count from the first
+// element, so 32 bits are enough. `Whole`: the elements are blocks of 64, and every quad has all four.
+template <bool Whole>
+struct Quads {
+    std::uint64_t counter;  // of the first quad
+    int skip;               // elements of its block that lie in front
+    int count;
+
+    SOFTDIFF_INLINE Quads(std::int64_t first, int elements)
+        : counter(static_cast<std::uint64_t>(first) / kNormalBlock * kNormalLanes),
+          skip(Whole ? 0 : static_cast<int>(static_cast<std::uint64_t>(first) % kNormalBlock)),
+          count(elements) {}
+
+    SOFTDIFF_INLINE int size() const {
+        return static_cast<int>(static_cast<unsigned>(skip + count + kNormalBlock - 1) / kNormalBlock) * kNormalLanes;
     }
+    SOFTDIFF_INLINE int position(int quad) const {
+        const auto i = static_cast<unsigned>(quad);
+        return static_cast<int>(i / kNormalLanes * kNormalBlock + i % kNormalLanes) - skip;
+    }
+    SOFTDIFF_INLINE bool has(int position) const {
+        return Whole || static_cast<unsigned>(position) < static_cast<unsigned>(count);
+    }
+};
+
+// body(position of the first element, draw) of each quad, shared out among the threads; draw() makes the four numbers. Two quads
+// at once: so the keys of Philox's rounds are worked out half as often.
+template <class T, bool Whole, class Body>
+SOFTDIFF_INLINE void for_quads(const Quads<Whole>& quads, std::uint64_t seed, int thread, int threads, Body body) {
+    const int size = quads.size();
+    SOFTDIFF_UNROLL_2
+    for (int i = thread; i < size; i += threads)
+        body(quads.position(i), [&] { return normal_quad<T>(quads.counter + static_cast<unsigned>(i), seed); });
 }
 
 // ---- pixels -------------------------------------------------------------------------------------------------------------
@@ -246,39 +264,17 @@ SOFTDIFF_INLINE T pixel_terms(const CombineParams& p, View numbers, Offsets offs
     return sum;
 }
 
-// body(element, noise, what was read) for the elements [first, last): with drawn noise where the kernel adds some, else 0.
-// read(take) calls take(value_of), which keeps value_of(element) for all elements of a counter: before the first of them is
-// written, since for all that the compiler knows a result may be what is read next, and one value at a time would leave the
-// memory idle. The body, which is long where gains are worked out, is there once.
-template <class Space, class T, class Kept, class Read, class Body>
-SOFTDIFF_INLINE void for_each_element(const CombineParams& p, bool with_noise, std::int64_t first, std::int64_t last,
-                                      int thread, int threads, Read read, Body body) {
-    const PhiloxKeys keys = philox_keys(with_noise ? seed_of<Space>(p.task.seed) : 0);
-    const std::int64_t first_block = first / kNormalBlock;
-    const auto counters = static_cast<int>(ceil_of(last, kNormalBlock) - first_block) * kNormalLanes;
-    for (int i = thread; i < counters; i += threads) {
-        const std::int64_t element = (first_block + i / kNormalLanes) * kNormalBlock + i % kNormalLanes;
-        Kept kept[4]{};
-        read([&](auto value_of) {
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < 4; ++k) {
-                const std::int64_t at = element + k * kNormalLanes;
-                if (at >= first && at < last) kept[k] = value_of(at);
-            }
-        });
-        NormalQuad<T> quad{};
-        if (with_noise) quad = normal_quad<T>(static_cast<std::uint64_t>(first_block * kNormalLanes + i), keys);
-        SOFTDIFF_ROLLED
+// A quad of a result whose element 0 of these is `begin`.
+template <class Space, class T, bool Whole>
+SOFTDIFF_INLINE void store_quad(void* out, Dtype dtype, std::int64_t begin, const Quads<Whole>& quads, int first,
+                                const T* value) {
+    with_output<Space, T>(out, dtype, begin, [&](auto to, auto as) {
+        SOFTDIFF_UNROLL
         for (int k = 0; k < 4; ++k) {
-            const std::int64_t at = element + k * kNormalLanes;
-            if (at >= first && at < last) body(at, quad.value[0], kept[0]);
-            SOFTDIFF_UNROLL
-            for (int next = 1; next < 4; ++next) {  // moved up, since registers have no index
-                quad.value[next - 1] = quad.value[next];
-                kept[next - 1] = kept[next];
-            }
+            const int position = first + k * kNormalLanes;
+            if (quads.has(position)) to[position] = Narrow<typename decltype(as)::Type>::from(value[k]);
         }
-    }
+    });
 }
 
 }  // namespace SOFTDIFF_ISA

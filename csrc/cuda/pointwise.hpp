@@ -51,31 +51,40 @@ struct PointwiseCombine {
             }
             return;
         }
-        const std::int64_t begin = first_plane * area + piece * kElements;
-        const std::int64_t end =
-            parts == 1 ? begin + planes * area : (piece + 1 == parts ? (first_plane + 1) * area : begin + kElements);
         // Positions among the planes of the block are 32-bit, as those within a plane (bindings/device_call.hpp).
-        const std::int64_t origin = first_plane * area;
+        const std::int64_t begin = first_plane * area + piece * kElements;
+        const std::int64_t left = parts == 1 ? planes * area : area - piece * kElements;
+        const Quads<false> quads(begin, static_cast<int>(left < kElements || parts == 1 ? left : kElements));
+        const bool draws = p.task.draw_noise;
         const auto plane_of = [&](std::uint32_t local) { return parts == 1 ? p.area_apart.divide(local) : 0U; };
-        const auto read_terms = [&](auto take) {
+        const auto from_first_plane = [&](int position) { return static_cast<std::uint32_t>(piece * kElements) + position; };
+        for_quads<T>(quads, draws ? seed_of<Space>(p.task.seed) : 0, where.thread, where.threads, [&](int first, auto draw) {
+            T value[4]{};
             with_word<T>(p.task.dtype, [&](auto as) {
                 using Word = typename decltype(as)::Type;
-                take([&](std::int64_t e) {
-                    const auto local = static_cast<std::uint32_t>(e - origin), q = plane_of(local);
+                SOFTDIFF_UNROLL
+                for (int k = 0; k < 4; ++k) {
+                    const int position = first + k * kNormalLanes;
+                    if (!quads.has(position)) continue;
+                    const std::uint32_t local = from_first_plane(position), q = plane_of(local);
                     const std::uint32_t at = local - q * p.area_apart.divisor, h = p.width_apart.divide(at);
                     const auto w = static_cast<int>(at - h * p.width_apart.divisor);
-                    return pixel_terms<Space, T, Word>(p, numbers + q * kNumbers, offsets + q * kTerms, static_cast<int>(h), w);
-                });
+                    value[k] =
+                        pixel_terms<Space, T, Word>(p, numbers + q * kNumbers, offsets + q * kTerms, static_cast<int>(h), w);
+                }
             });
-        };
-        for_each_element<Space, T, T>(p, p.task.draw_noise, begin, end, where.thread, where.threads, read_terms,
-                                      [&](std::int64_t e, T n, T value) {
-                                          if (p.task.draw_noise) {
-                                              const std::uint32_t q = plane_of(static_cast<std::uint32_t>(e - origin));
-                                              value += static_cast<T>(numbers[q * kNumbers + 2]) * n;
-                                          }
-                                          store_at<Space>(p.task.out, p.task.dtype, e, value);
-                                      });
+            if (draws) {
+                const NormalQuad<T> noise = draw();
+                SOFTDIFF_UNROLL
+                for (int k = 0; k < 4; ++k) {
+                    const int position = first + k * kNormalLanes;
+                    if (!quads.has(position)) continue;
+                    const std::uint32_t q = plane_of(from_first_plane(position));
+                    value[k] += static_cast<T>(numbers[q * kNumbers + 2]) * noise.value[k];
+                }
+            }
+            store_quad<Space>(p.task.out, p.task.dtype, begin, quads, first, value);
+        });
     }
 };
 
@@ -96,10 +105,11 @@ struct FillNormal {
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {
-        const std::int64_t begin = where.block * kElements;
-        const std::int64_t end = begin + kElements < p.task.size ? begin + kElements : p.task.size;
-        for_each_normal<T>(seed_of<Space>(p.task.seed), begin, end, where.thread, where.threads,
-                           [&](std::int64_t e, T n) { store_at<Space>(p.task.out, p.task.dtype, e, n); });
+        const std::int64_t begin = where.block * kElements, left = p.task.size - begin;
+        const Quads<false> quads(begin, static_cast<int>(left < kElements ? left : kElements));
+        for_quads<T>(quads, seed_of<Space>(p.task.seed), where.thread, where.threads, [&](int first, auto draw) {
+            store_quad<Space>(p.task.out, p.task.dtype, begin, quads, first, draw().value);
+        });
     }
 };
 

@@ -10,11 +10,33 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
+#if defined(__CUDACC__)
+extern __shared__ __align__(16) unsigned char block_memory[];
+#endif
+
+template <class T>
+struct SharedPointer {
+    int offset;  // in bytes
+
+    SOFTDIFF_INLINE T& operator[](std::int64_t i) const {
+#if defined(__CUDA_ARCH__)
+        return *reinterpret_cast<T*>(block_memory + (offset + static_cast<int>(i) * static_cast<int>(sizeof(T))));
+#else
+        return reinterpret_cast<T*>(static_cast<std::intptr_t>(offset))[i];  // nobody calls it
+#endif
+    }
+    SOFTDIFF_INLINE SharedPointer operator+(std::int64_t n) const {
+        return {offset + static_cast<int>(n) * static_cast<int>(sizeof(T))};
+    }
+};
+
 // A space is Device here, or emulation::Checked.
 struct Device {
     template <class T>
     using View = T*;
-    using Shared = unsigned char*;
+    template <class T>
+    using SharedView = SharedPointer<T>;
+    struct Shared {};  // the memory of the block
 
     // Global memory; T may be const.
     template <class T>
@@ -23,8 +45,8 @@ struct Device {
     }
     // Shared memory of the block, from a byte offset that is a multiple of sizeof(T) on.
     template <class T>
-    static SOFTDIFF_INLINE View<T> shared(Shared base, std::int64_t offset) {
-        return reinterpret_cast<T*>(base + offset);
+    static SOFTDIFF_INLINE SharedView<T> shared(Shared, std::int64_t offset) {
+        return {static_cast<int>(offset)};
     }
 };
 

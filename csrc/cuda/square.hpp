@@ -15,9 +15,11 @@ struct SquarePlane {
     static constexpr int kTile = N * kStride;
     static constexpr int kPlanes = N >= 128 ? 1 : N >= 64 ? 2 : N >= 28 ? 4 : 128 / N;  // of a block, at most
     static constexpr int kThreads = N * kPlanes;
-    // Blocks of an SM that registers must allow: 96 registers a thread for short lines, 128 for 64, 168 for 128.
+    // Blocks of an SM that registers must allow: 168 registers a thread for 128, 128 for 64; with one tile a plane 72 for 32.
     static constexpr int kBlocks = N >= 128 ? 3 : N >= 64 ? 4 : 5;
+    static constexpr int kBlocksOfOneTile = N >= 64 ? kBlocks : N == 28 ? 6 : 7;
     using Codes = Codelet<T, T, N>;
+    using Quads = softdiff::Quads<N * N % kNormalBlock == 0>;  // of the pixels of a plane (mix.hpp)
 
     // The weights that make C2 and C3 inverse to each other, and their roots, which make them orthonormal.
     static SOFTDIFF_INLINE T weight(int k) { return static_cast<T>(k == 0 ? 1.0 / N : 2.0 / N); }
@@ -32,20 +34,19 @@ struct SquarePlane {
         std::int64_t plane, b, c;
         bool idle;
 
-        SOFTDIFF_INLINE Place(Where where, std::int64_t all, std::int64_t channels, int planes_per_block)
-            : q(where.thread / N),
-              line(where.thread % N),
-              planes(planes_of(where, all, planes_per_block)),
-              plane(where.block * planes_per_block + q),
-              b(plane / channels),
-              c(plane % channels),
-              idle(q >= planes) {}
+        SOFTDIFF_INLINE Place(Where where, std::int64_t all, const Divider& channels_apart, int planes_per_block)
+            : q(static_cast<int>(static_cast<unsigned>(where.thread) / N)),
+              line(static_cast<int>(static_cast<unsigned>(where.thread) % N)) {
+            const auto first = static_cast<std::uint32_t>(where.block) * static_cast<std::uint32_t>(planes_per_block);
+            const std::uint32_t left = static_cast<std::uint32_t>(all) - first;
+            const std::uint32_t index = first + static_cast<std::uint32_t>(q), sample = channels_apart.divide(index);
+            planes = left < static_cast<std::uint32_t>(planes_per_block) ? static_cast<int>(left) : planes_per_block;
+            plane = index;
+            b = sample;
+            c = index - sample * channels_apart.divisor;
+            idle = q >= planes;
+        }
     };
-    static SOFTDIFF_INLINE int planes_of(Where where, std::int64_t all, int planes_per_block) {
-        const std::int64_t left = all - where.block * planes_per_block;
-        return static_cast<int>(left < planes_per_block ? left : planes_per_block);
-    }
-
     static LaunchShape shape(std::int64_t planes, int planes_per_block, int values_per_plane) {
         return {ceil_of(planes, planes_per_block), N * planes_per_block,
                 planes_per_block * values_per_plane * static_cast<int>(sizeof(T))};
@@ -54,6 +55,11 @@ struct SquarePlane {
     static int planes_per_block(int values_per_plane) {
         return std::min(kPlanes, kMaxSharedBytes / (values_per_plane * static_cast<int>(sizeof(T))));
     }
+
+    // Of a position among the pixels of a plane, row by row: its row, its column, its place in a tile.
+    static SOFTDIFF_INLINE int row_of(int position) { return static_cast<int>(static_cast<unsigned>(position) / N); }
+    static SOFTDIFF_INLINE int column_of(int position) { return static_cast<int>(static_cast<unsigned>(position) % N); }
+    static SOFTDIFF_INLINE int place(int position) { return row_of(position) * kStride + column_of(position); }
 
     template <class View>
     static SOFTDIFF_INLINE Line<T, View> column(View tile, int w) {
@@ -64,18 +70,13 @@ struct SquarePlane {
         return {tile + h * kStride, 1};
     }
 
-    // A transform of a line onto itself: all of it is read before any of it is written.
+    // C2 and C3 of a line of values: two phases each need them, and their code is there once (square_combine.hpp).
+    static SOFTDIFF_INLINE void dct2(const T* x, T* y) { Codes::dct2(Values<const T>{x}, Values<T>{y}); }
+    static SOFTDIFF_INLINE void dct3(const T* x, T* y) { Codes::dct3(Values<const T>{x}, Values<T>{y}); }
     template <class View>
-    static SOFTDIFF_INLINE void dct2_in_place(Line<T, View> line) {
-        T y[N];
-        Codes::dct2(line, Values<T>{y});
-        put_all(line, y);
-    }
-    template <class View>
-    static SOFTDIFF_INLINE void dct3_in_place(Line<T, View> line) {
-        T y[N];
-        Codes::dct3(line, Values<T>{y});
-        put_all(line, y);
+    static SOFTDIFF_INLINE void get_all(Line<T, View> line, T* x) {
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < N; ++k) x[k] = line[k];
     }
     template <class View>
     static SOFTDIFF_INLINE void put_all(Line<T, View> line, const T* y) {
@@ -91,15 +92,70 @@ struct SquarePlane {
     }
 };
 
-// A column of an image into registers. `at` is a Place.
-template <class Space, class T, int N, class At>
-SOFTDIFF_INLINE void read_column(const Image& image, Dtype dtype, const At& at, T* x) {
+// The gains of row h of a level, alpha^power times the weights of an N x N plane (but for the half of the first coefficient of a
+// row): the weights of a row, or their root where alpha is taken twice, are in alpha, where they cost a product a row, not two a
+// coefficient.
+template <int N, class T>
+struct LevelGains {
+    T slope, flat;
+    bool squared;
+
+    SOFTDIFF_INLINE LevelGains(const CombineParams& p, int h, T row_decay, T heat, T floor) : squared(p.task.power == 2) {
+        constexpr double kOther = SquarePlane<N, T>::root(2.0 / N * 2.0 / N), kFirst = SquarePlane<N, T>::root(2.0 / N * 1.0 / N);
+        const T scale = squared ? static_cast<T>(h == 0 ? kFirst : kOther)
+                                : static_cast<T>(2.0 / N) * SquarePlane<N, T>::weight(h);
+        slope = row_decay * heat * scale;
+        flat = floor * scale;
+    }
+    SOFTDIFF_INLINE T operator()(T coefficient, T column_decay) const {
+        const T alpha = slope * column_decay + flat;
+        return squared ? coefficient * alpha * alpha : coefficient * alpha;
+    }
+};
+
+// What stands between the transforms of an N x N plane for every other combination: a coefficient of the result from those of the
+// transformed images, which are `apart` in shared memory.
+template <int N, class Space, class T, class View>
+struct FrequencyMixer {
+    using Square = SquarePlane<N, T>;
+    const CombineParams& p;
+    PlaneGains<Space, T, View> gains;
+    std::int64_t b, c;
+
+    SOFTDIFF_INLINE FrequencyMixer(const CombineParams& params, const GainTables<View>& tables, std::int64_t sample,
+                                   std::int64_t channel)
+        : p(params), gains(params, tables), b(sample), c(channel) {}
+
+    // Of frequency (h, w), whose factors are entries i and j of the tables.
+    SOFTDIFF_INLINE T operator()(int h, int w, int i, int j, View images, int apart, T noise) const {
+        const bool mapped = p.task.kind == GainKind::kMap;
+        const StepCoefficients<T> gain =
+            mapped ? gains.template of_kind<GainKind::kMap>(b, c, h, w, 0, 0) : gains.computed(i, j);
+        const T of_term[kTerms] = {gain.p, gain.q, gain.w};
+        T sum = 0;
+        int next = 0;
+        SOFTDIFF_UNROLL
+        for (int term = 0; term < kTerms; ++term)
+            if (p.spectral[term]) sum += of_term[term] * static_cast<T>(images[next++ * apart]);
+        sum *= Square::weight(h) * Square::weight(w);
+        if (p.spectral_noise) sum += gain.w * (Square::root_weight(h) * Square::root_weight(w)) * noise;
+        return sum;
+    }
+};
+
+// body(i, value i) of a column of an image. `at` is a Place.
+template <class Space, class T, int N, class At, class Body>
+SOFTDIFF_INLINE void for_column(const Image& image, Dtype dtype, const At& at, Body body) {
     const std::int64_t offset = plane_offset(image, at.b, at.c) + at.line * image.stride[3];
     const auto stride = static_cast<int>(image.stride[2]);
     with_input<Space, T>(image.data, dtype, offset, [&](auto from) {
         SOFTDIFF_UNROLL
-        for (int i = 0; i < N; ++i) x[i] = widen(from[static_cast<std::int64_t>(i) * stride]);
+        for (int i = 0; i < N; ++i) body(i, widen(from[static_cast<std::int64_t>(i) * stride]));
     });
+}
+template <class Space, class T, int N, class At>
+SOFTDIFF_INLINE void read_column(const Image& image, Dtype dtype, const At& at, T* x) {
+    for_column<Space, T, N>(image, dtype, at, [&](int i, T value) { x[i] = value; });
 }
 
 // A column from registers to a contiguous result.

@@ -11,6 +11,7 @@ struct TransformParams {
     cuda::Transform task;
     std::int64_t planes;
     int planes_per_block;
+    Divider channels_apart;
 };
 
 // Orthonormal DCT-II of planes, or its inverse.
@@ -19,36 +20,41 @@ struct SquareTransform {
     using Square = SquarePlane<N, T>;
     using Params = TransformParams;
     static constexpr const char* kName = "transform, square planes";
-    static constexpr int kMostPhases = 3;
-    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
+    static constexpr int kMostPhases = 0;  // as in square_combine.hpp
+    static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocksOfOneTile;
 
     static LaunchShape shape(Params& p) {
         p.planes_per_block = Square::planes_per_block(Square::kTile);
         return Square::shape(p.planes, p.planes_per_block, Square::kTile);
     }
-    static SOFTDIFF_INLINE int phases(const Params&) { return kMostPhases; }
+    static SOFTDIFF_INLINE int phases(const Params&) { return 3; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Square::Place at(where, p.planes, p.task.channels, p.planes_per_block);
+        const typename Square::Place at(where, p.planes, p.channels_apart, p.planes_per_block);
         auto tiles = Space::template shared<T>(shared, 0);
         const bool inverse = p.task.inverse;
         if (i == 0 && inverse) return coefficients_in<Space>(p, at, where, tiles);
         if (i == 2 && !inverse) return coefficients_out<Space>(p, at, where, tiles);
         if (at.idle) return;
         auto tile = tiles + at.q * Square::kTile;
-        T line[N];
+        const auto column = Square::column(tile, at.line), row = Square::row(tile, at.line);
+        T x[N], y[N];
         if (i == 0) {
-            read_column<Space, T, N>(p.task.input, p.task.dtype, at, line);
-            Square::Codes::dct2(Values<T>{line}, Square::column(tile, at.line));
-        } else if (i == 1 && !inverse) {
-            Square::dct2_in_place(Square::row(tile, at.line));
+            read_column<Space, T, N>(p.task.input, p.task.dtype, at, x);
         } else if (i == 1) {
-            Square::dct3_in_place(Square::row(tile, at.line));
+            Square::get_all(row, x);
         } else {
-            Square::Codes::dct3(Square::column(tile, at.line), Values<T>{line});
-            write_column<Space, T, N>(p.task.out, p.task.dtype, at, line);
+            Square::get_all(column, x);
         }
+        if (inverse) {
+            Square::dct3(x, y);
+        } else {
+            Square::dct2(x, y);
+        }
+        if (i == 0) return Square::put_all(column, y);
+        if (i == 1) return Square::put_all(row, y);
+        write_column<Space, T, N>(p.task.out, p.task.dtype, at, y);
     }
 
   private:

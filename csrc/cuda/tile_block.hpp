@@ -9,7 +9,7 @@ inline namespace SOFTDIFF_ISA {
 
 template <class Space, class T, bool InGlobalMemory>
 struct TileBlock {
-    using View = typename Space::template View<T>;
+    using View = std::conditional_t<InGlobalMemory, typename Space::template View<T>, typename Space::template SharedView<T>>;
     const TileParams<T>& p;
     Where where;
     View memory;
@@ -153,7 +153,7 @@ struct TileBlock {
     // Drawn noise: element e of the tensor is number e. Runs of neighbouring elements are shared out by counters.
     SOFTDIFF_INLINE void noise(const Step& step) const {
         const bool coefficients = step.flag;
-        const PhiloxKeys keys = philox_keys(seed_of<Space>(p.combine.task.seed));
+        const std::uint64_t seed = seed_of<Space>(p.combine.task.seed);
         const bool whole = !coefficients && p.whole;  // all pixels of a plane are one run
         const std::int64_t plane_begin = plane * p.height * p.width;
         const std::int64_t length = whole ? p.height * p.width : columns;
@@ -167,7 +167,7 @@ struct TileBlock {
                      const std::int64_t counter = begin / kNormalBlock * kNormalLanes + item;
                      const std::int64_t first = counter / kNormalLanes * kNormalBlock + counter % kNormalLanes - begin;
                      if (first + 3 * kNormalLanes < 0 || first >= length) return;
-                     const NormalQuad<T> quad = normal_quad<T>(static_cast<std::uint64_t>(counter), keys);
+                     const NormalQuad<T> quad = normal_quad<T>(static_cast<std::uint64_t>(counter), seed);
                      SOFTDIFF_UNROLL
                      for (int k = 0; k < 4; ++k) {
                          const std::int64_t at = first + k * kNormalLanes;

@@ -45,6 +45,8 @@ struct CheckedView {
 struct Checked {
     template <class T>
     using View = CheckedView<T>;
+    template <class T>
+    using SharedView = CheckedView<T>;
     using Shared = unsigned char*;
 
     template <class T>
