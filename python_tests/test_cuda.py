@@ -173,6 +173,27 @@ def test_generators_of_the_device() -> None:
     assert not torch.equal(third, fourth)
 
 
+def test_a_draw_moves_the_generator_on() -> None:
+    """As torch's own draws do: a state that was kept gives the same noise again, and what is drawn in between other noise."""
+    x = torch.zeros(SHAPE, device=CUDA)
+    generator = torch.Generator(CUDA).manual_seed(2**64 - 1)
+    state = generator.get_state()
+    first = sd.diffuse(x, T, generator=generator)
+    after = torch.randn(5, device=CUDA, generator=generator)
+    generator.set_state(state)
+    assert torch.equal(first, sd.diffuse(x, T, generator=generator))
+    assert torch.equal(after, torch.randn(5, device=CUDA, generator=generator))
+    generator.set_state(state)
+    torch.randn(5, device=CUDA, generator=generator)
+    assert not torch.equal(first, sd.diffuse(x, T, generator=generator))
+
+
+def test_with_a_gradient_the_noise_is_the_same() -> None:
+    x = torch.zeros(SHAPE, device=CUDA)
+    drawn = [sd.diffuse(image, T, generator=torch.Generator(CUDA).manual_seed(5)) for image in (x, x.clone().requires_grad_())]
+    assert torch.equal(drawn[0], drawn[1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_two_runs_are_bitwise_equal(name: str) -> None:
     x, y = (randn((7, 3, 40, 28), seed, torch.float32).to(CUDA) for seed in (0, 1))

@@ -134,11 +134,8 @@ DeviceSeed::DeviceSeed(const Call& call, py::handle argument, bool noise_given, 
 
 void DeviceSeed::draw() {
     if (source_ == Source::kHostGenerator) value_ = draw_seed(value_);
-    if (source_ == Source::kDeviceGenerator) {
-        const py::object generator = value_.ptr() == Py_True ? py::object(py::none()) : value_;
-        value_ = torch_attribute("randint")(INT64_MAX, py::tuple(), py::arg("device") = torch_device(device_),
-                                            py::arg("generator") = generator);
-    }
+    if (source_ == Source::kDeviceGenerator)
+        value_ = draw_device_seed(value_.ptr() == Py_True ? py::object(py::none()) : value_, device_);
 }
 
 cuda::Seed DeviceSeed::seed() const {

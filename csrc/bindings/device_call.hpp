@@ -42,8 +42,7 @@ class DeviceLevel {
 };
 
 // The noise that a kernel draws: none (None), from a number, from an int64 tensor on the device, or in an eager call from a
-// seed that is drawn when all is checked: on the device, where no number has to come back and a replayed CUDA graph draws anew,
-// or by a generator of the CPU, which gives the noise that it gives there.
+// seed that is drawn when all is checked: from a generator of the device (draw_device_seed), or by a generator of the CPU, which gives the noise that it gives there.
 class DeviceSeed {
   public:
     DeviceSeed(const Call& call, pybind11::handle argument, bool noise_given, int device);

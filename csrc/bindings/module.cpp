@@ -32,6 +32,8 @@ PYBIND11_MODULE(SOFTDIFF_MODULE, m) {
     m.def("correlation", &correlation, arg("attach"), arg("x"), arg("y"), arg("sum_batch"), arg("sum_channels"),
           "(V^T x)(V^T y) per frequency, summed over the batch or the channels, or both.");
     m.def("normal", &fill_normal, arg("out"), arg("seed"), "Standard normal numbers, a function of seed and index only.");
+    m.def("draw_device_seed", &draw_device_seed, arg("generator"), arg("device"),
+          "A seed from a generator of a device: an int; a tensor there where a CUDA graph is captured.");
     m.def("step_coefficients", &fill_step_coefficients, arg("name"), arg("out"), arg("s"), arg("t"), arg("rule"),
           arg("parameter"), arg("prediction"), "p, q, w of a step as maps [B, 3, H, W].");
     m.def("check_level", &check_level_values, arg("prefix"), arg("batch"), arg("level"),

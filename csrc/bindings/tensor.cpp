@@ -272,6 +272,31 @@ py::object draw_seed(py::handle source) {
     return owned(PyObject_CallMethodNoArgs(drawn.ptr(), names.item));
 }
 
+py::object draw_device_seed(py::handle generator, int device) {
+    const py::module_ torch = py::module_::import("torch");
+    const auto randint = [&] {
+        return torch.attr("randint")(INT64_MAX, py::tuple(), py::arg("device") = torch_device(device),
+                                     py::arg("generator") = generator);
+    };
+    if (kEmulated) return randint();
+    const py::object cuda = torch.attr("cuda");
+    if (cuda.attr("is_current_stream_capturing")().ptr() == Py_True) return randint();
+    const py::object from = generator.is_none() ? py::object(cuda.attr("default_generators")[py::int_(device)])
+                                                : py::reinterpret_borrow<py::object>(generator);
+    constexpr int kStep = 4;  // torch counts Philox's words, four a counter
+    const auto offset = py::cast<std::uint64_t>(from.attr("get_offset")());
+    std::uint64_t mixed = py::cast<std::uint64_t>(from.attr("initial_seed")());
+    from.attr("set_offset")(offset + kStep);
+    // SplitMix64 (Steele, Lea, Flood 2014) of the seed, then of that and the offset: neighbours of either have nothing in common.
+    for (const std::uint64_t next : {std::uint64_t{0}, offset}) {
+        mixed += next + 0x9E3779B97F4A7C15U;
+        mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9U;
+        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBU;
+        mixed ^= mixed >> 31;
+    }
+    return py::int_(mixed & INT64_MAX);
+}
+
 Dtype accumulation_dtype(Dtype dtype) { return dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32; }
 
 }  // namespace softdiff

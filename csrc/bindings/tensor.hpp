@@ -93,6 +93,10 @@ void* current_stream(int device);           // torch's, of a device
 // A seed from the stream of a torch.Generator of the CPU, or (True) of torch's default one: an int in [0, 2^63).
 bool is_seed_source(pybind11::handle source);
 pybind11::object draw_seed(pybind11::handle source);
+// A seed from the stream of a generator of the device, or of its default one (None): an int, from the generator's own seed and
+// how far it is, which moves on. Nothing runs on the device for it; but while a CUDA graph is captured it is an int64 tensor []
+// that torch.randint fills there, so that each replay draws anew.
+pybind11::object draw_device_seed(pybind11::handle generator, int device);
 
 Dtype accumulation_dtype(Dtype dtype);
 

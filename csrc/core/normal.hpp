@@ -58,13 +58,19 @@ struct PhiloxWords {
     std::uint32_t word[4];
 };
 
-// The upper half of a product. By a shift of 64 bits nvcc adds a 0 to each.
-SOFTDIFF_INLINE std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
+struct Product {
+    std::uint32_t low, high;
+};
+// Of 64 bits. nvcc does not see that one instruction makes both halves: it adds a 0 to each upper one, or takes two.
+SOFTDIFF_INLINE Product product(std::uint32_t a, std::uint32_t b) {
+    Product halves;
 #if defined(__CUDA_ARCH__)
-    return __umulhi(a, b);
+    asm("{ .reg .u64 both; mul.wide.u32 both, %2, %3; mov.b64 {%0, %1}, both; }" : "=r"(halves.low), "=r"(halves.high) : "r"(a), "r"(b));
 #else
-    return static_cast<std::uint32_t>((std::uint64_t{a} * b) >> 32);
+    const std::uint64_t both = std::uint64_t{a} * b;
+    halves = {static_cast<std::uint32_t>(both), static_cast<std::uint32_t>(both >> 32)};
 #endif
+    return halves;
 }
 
 // The four words of a counter.
@@ -73,11 +79,11 @@ SOFTDIFF_INLINE PhiloxWords philox(std::uint64_t counter, std::uint64_t seed) {
     std::uint32_t key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
     SOFTDIFF_UNROLL
     for (int round = 0; round < kPhiloxRounds; ++round) {
-        const std::uint32_t word0 = word[0], a = word0 * kPhiloxMultiplier0, b = word[2] * kPhiloxMultiplier1;
-        word[0] = multiply_high(word[2], kPhiloxMultiplier1) ^ word[1] ^ key0;
-        word[2] = multiply_high(word0, kPhiloxMultiplier0) ^ word[3] ^ key1;
-        word[1] = b;
-        word[3] = a;
+        const Product a = product(word[0], kPhiloxMultiplier0), b = product(word[2], kPhiloxMultiplier1);
+        word[0] = b.high ^ word[1] ^ key0;
+        word[1] = b.low;
+        word[2] = a.high ^ word[3] ^ key1;
+        word[3] = a.low;
         key0 += kPhiloxWeyl0;
         key1 += kPhiloxWeyl1;
     }

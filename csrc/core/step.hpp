@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "config.hpp"
 
@@ -45,15 +46,26 @@ struct StepConstants {
 // Not inlined: it takes 50 instructions of a GPU, and a kernel needs it several times.
 SOFTDIFF_OUTLINE double exponential(double x) { return std::exp(x); }
 
+// exp(x), and exp(x) - 1 without cancellation.
 template <class T>
+struct Powers {
+    T power, minus_1;
+};
+struct ExactPowers {
+    SOFTDIFF_INLINE Powers<double> operator()(double x) const { return {exponential(x), std::expm1(x)}; }
+};
+
+// `powers(x)` makes Powers of a number <= 88; a kernel of floats has a cheaper one.
+template <class T, class MakePowers = ExactPowers>
 SOFTDIFF_INLINE StepConstants<T> make_step_constants(const Level& s, const Level& t, Rule rule, double parameter,
-                                                     Prediction prediction) {
-    const double log_a_ratio = t.log_a - s.log_a, a_ratio = exponential(log_a_ratio);
+                                                     Prediction prediction, MakePowers powers = {}) {
+    const double log_a_ratio = t.log_a - s.log_a;
+    const auto a_ratio = powers(log_a_ratio).power;
     const double r = t.sigma > 0.0 ? s.sigma / t.sigma : 1.0, log_r = std::log(r);
     double kappa = 0.0, omega = 0.0, log_keep = 0.0;
     switch (rule) {
         case Rule::kMarkov:
-            kappa = a_ratio * r * r;
+            kappa = static_cast<double>(a_ratio) * r * r;
             log_keep = 2.0 * (log_a_ratio + log_r);
             break;
         case Rule::kMomentum: {
@@ -81,16 +93,17 @@ SOFTDIFF_INLINE StepConstants<T> make_step_constants(const Level& s, const Level
     k.prediction = prediction;
     k.per_frequency = rule == Rule::kMarkov;
     k.floors = s.floor > 0.0 || t.floor > 0.0;
-    k.a_s = static_cast<T>(exponential(s.log_a));
-    k.a_t = static_cast<T>(exponential(t.log_a));
+    k.a_s = static_cast<T>(powers(s.log_a).power);
+    k.a_t = static_cast<T>(powers(t.log_a).power);
     k.a_ratio = static_cast<T>(a_ratio);
     k.floor_s = static_cast<T>(s.floor);
     k.floor_t = static_cast<T>(t.floor);
     k.sigma_s = static_cast<T>(s.sigma);
     k.sigma_t = static_cast<T>(t.sigma);
     k.kappa = static_cast<T>(kappa);
-    k.keep = static_cast<T>(exponential(log_keep));
-    k.renewed = static_cast<T>(-std::expm1(log_keep));
+    const auto keep = powers(log_keep);
+    k.keep = static_cast<T>(keep.power);
+    k.renewed = static_cast<T>(-keep.minus_1);
     k.omega = static_cast<T>(omega);
     return k;
 }
@@ -109,9 +122,15 @@ SOFTDIFF_INLINE StepCoefficients<V> step_coefficients(const StepConstants<T>& k,
     V lost = -fade;      // 1 - d_t / d_s
     if (k.floors) {
         const V d_t = decay_t * (1 - k.floor_t) + k.floor_t;
-        const auto here = k.floor_s + k.floor_t > 0;  // constants of several samples at once: not all need have a floor
-        ratio = here ? d_t / d_s : ratio;
-        lost = here ? -(decay_s * fade * (1 - k.floor_s) + (k.floor_t - k.floor_s) * (1 - decay_t)) / d_s : lost;
+        const V floored = d_t / d_s, gone = -(decay_s * fade * (1 - k.floor_s) + (k.floor_t - k.floor_s) * (1 - decay_t)) / d_s;
+        const auto here = k.floor_s + k.floor_t > 0;
+        if constexpr (std::is_same_v<std::remove_cv_t<decltype(here)>, bool>) {
+            ratio = floored;
+            lost = gone;
+        } else {  // constants of several samples at once: not all need have a floor
+            ratio = here ? floored : ratio;
+            lost = here ? gone : lost;
+        }
     }
     const V renewed = (k.per_frequency ? lost * (2 - lost) : lost) * k.keep + k.renewed;  // 1 - kappa alpha_t / alpha_s
     const V kappa = k.per_frequency ? ratio * k.kappa : ratio * 0 + k.kappa;

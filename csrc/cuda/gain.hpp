@@ -44,12 +44,19 @@ SOFTDIFF_INLINE void exponentials(double x, double* power, double* power_minus_1
     *power_minus_1 = expm1(x);
 }
 
-// exp(x) of any x given in double, to the accuracy of T.
-SOFTDIFF_INLINE void exponential_to(double x, float* power) {
-    const auto high = static_cast<float>(x);
-    *power = expf(high) * (1.0F + static_cast<float>(x - static_cast<double>(high)));
-}
-SOFTDIFF_INLINE void exponential_to(double x, double* power) { *power = exponential(x); }
+// exp(x) and exp(x) - 1 of any x given in double, to the accuracy of T.
+template <class T>
+struct PowersTo : ExactPowers {};
+template <>
+struct PowersTo<float> {
+    SOFTDIFF_INLINE Powers<float> operator()(double x) const {
+        const auto high = static_cast<float>(x);
+        const float e = expf(high), m = expm1f(high);
+        const bool finite = high > -87.0F && high < 88.0F;  // else the rest of x is nothing, or no number
+        const float low = finite ? static_cast<float>(x - static_cast<double>(high)) : 0.0F;
+        return {e + e * low, m + e * low};
+    }
+};
 
 // lam_k = (pi k / n)^2 of one axis.
 SOFTDIFF_INLINE double eigenvalue(int k, int n) {
@@ -104,11 +111,60 @@ SOFTDIFF_INLINE StepConstants<T> get_step(View from, Rule rule, Prediction predi
     return k;
 }
 
+// The quotient to two last bits, where the denominator is no subnormal number and below 2^126.
+SOFTDIFF_INLINE float quotient(float a, float b) {
+#if defined(__CUDA_ARCH__)
+    return __fdividef(a, b);
+#else
+    return a / b;
+#endif
+}
+SOFTDIFF_INLINE double quotient(double a, double b) { return a / b; }
+
+// Four frequencies at once, as step_coefficients takes them: what all of them have in common is asked once.
+template <class T>
+struct Four {
+    T value[4];
+
+    SOFTDIFF_INLINE Four(T all = T(0)) : value{all, all, all, all} {}  // NOLINT(google-explicit-constructor): it stands for four
+    template <class Body>
+    static SOFTDIFF_INLINE Four of(Body body) {
+        Four four;
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < 4; ++k) four.value[k] = body(k);
+        return four;
+    }
+    friend SOFTDIFF_INLINE Four operator+(const Four& a, const Four& b) {
+        return of([&](int k) { return a.value[k] + b.value[k]; });
+    }
+    friend SOFTDIFF_INLINE Four operator-(const Four& a, const Four& b) {
+        return of([&](int k) { return a.value[k] - b.value[k]; });
+    }
+    friend SOFTDIFF_INLINE Four operator*(const Four& a, const Four& b) {
+        return of([&](int k) { return a.value[k] * b.value[k]; });
+    }
+    friend SOFTDIFF_INLINE Four operator/(const Four& a, const Four& b) {
+        return of([&](int k) { return quotient(a.value[k], b.value[k]); });
+    }
+    friend SOFTDIFF_INLINE Four operator-(const Four& a) {
+        return of([&](int k) { return -a.value[k]; });
+    }
+};
+
+template <class T>
+SOFTDIFF_INLINE T root_of_positive(T v) {
+    return static_cast<T>(sqrt(v > T(0) ? v : T(0)));
+}
+template <class T>
+SOFTDIFF_INLINE Four<T> root_of_positive(const Four<T>& v) {
+    return Four<T>::of([&](int k) { return root_of_positive(v.value[k]); });
+}
+
 // The p, q, w of a frequency from the factors of its row and column.
 template <class T>
 SOFTDIFF_INLINE StepCoefficients<T> step_at(const StepConstants<T>& k, T row_decay, T column_decay, T row_fade, T column_fade) {
     return step_coefficients<T, T>(k, row_decay * column_decay, row_fade + column_fade + row_fade * column_fade,
-                                   [](T v) { return static_cast<T>(sqrt(v > T(0) ? v : T(0))); });
+                                   [](T v) { return root_of_positive(v); });
 }
 
 }  // namespace SOFTDIFF_ISA

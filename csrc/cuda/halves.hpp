@@ -33,7 +33,6 @@ template <int N, class T>
 struct Halves {
     static constexpr int kHalf = N / 2;
     static constexpr int kLines = 32;     // of a warp
-    static constexpr int kColumns = 64;   // of a block: those of a quad (mix.hpp)
     static constexpr int kBlocks = N >= 256 ? 3 : 4;
     using Codes = Codelet<T, T, kHalf>;
     using Whole = SquarePlane<N, T>;
@@ -58,9 +57,9 @@ struct Halves {
     struct Place {
         std::int64_t plane, b, c, local;  // local: of the launch
         int first;                        // line
-        SOFTDIFF_INLINE Place(Where where, const HalvesParams<T>& p) {
+        SOFTDIFF_INLINE Place(std::int64_t number, const HalvesParams<T>& p) {
             constexpr unsigned kPanels = N / Lines;
-            const auto block = static_cast<std::uint32_t>(where.block), index = block / kPanels;
+            const auto block = static_cast<std::uint32_t>(number), index = block / kPanels;
             const auto of_all = static_cast<std::uint32_t>(p.first_plane) + index;
             const std::uint32_t sample = p.combine.channels_apart.divide(of_all);
             local = index;
@@ -72,31 +71,47 @@ struct Halves {
     };
 };
 
+// A block has one half of its columns, neighbouring blocks the two halves of the same ones: while the blocks of a multiprocessor
+// are of one kind, as they are at first where their number is even, it needs one codelet, and the instruction cache holds it.
 template <int N, class T>
 struct HalvesIn {
     using Line = Halves<N, T>;
     using Params = HalvesParams<T>;
     static constexpr const char* kName = "halves, columns in";
     static constexpr int kMostPhases = 1;
-    static constexpr int kMaxThreads = 2 * Line::kColumns, kMinBlocks = Line::kBlocks;
+    static constexpr int kColumns = 128;
+    static constexpr int kMaxThreads = kColumns, kMinBlocks = Line::kBlocks;
 
-    static LaunchShape shape(const Params& p) { return {p.count * (N / Line::kColumns), kMaxThreads, 0}; }
+    static LaunchShape shape(const Params& p) { return {2 * p.count * (N / kColumns), kMaxThreads, 0}; }
     static SOFTDIFF_INLINE int phases(const Params&) { return kMostPhases; }
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int, const Params& p, Where where, typename Space::Shared) {
-        const typename Line::template Place<Line::kColumns> at(where, p);
-        const bool odd = where.thread >= Line::kColumns;
-        const int column = at.first + where.thread % Line::kColumns;
-        const Image& image = p.combine.task.term[p.term];
-        const std::int64_t offset = plane_offset(image, at.b, at.c) + column * image.stride[3];
-        const auto stride = static_cast<int>(image.stride[2]);
+        using Place = typename Line::template Place<kColumns>;
+        const bool odd = where.block % 2 == 1;
         T x[Line::kHalf], y[Line::kHalf];
+        fold<Space>(p, Place(where.block / 2, p), where.thread, odd, x);
+        Line::forward(odd, x, y);
+        const Where same = forgotten(where);
+        const Place at(same.block / 2, p);
+        auto to = Space::global(p.scratch) +
+                  (p.slot * p.scratch_values + at.local * (N * N) + (odd ? N : 0) + at.first + same.thread);
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < Line::kHalf; ++k) to[2 * k * N] = y[k];
+    }
+
+  private:
+    // x[i] plus, or minus where `odd`, x[N - 1 - i] of a column.
+    template <class Space, class At>
+    static SOFTDIFF_INLINE void fold(const Params& p, const At& at, int thread, bool odd, T* x) {
+        const Image& image = p.combine.task.term[p.term];
+        const std::int64_t offset = plane_offset(image, at.b, at.c) + (at.first + thread) * image.stride[3];
+        const auto stride = static_cast<int>(image.stride[2]);
         with_input<Space, T>(image.data, p.combine.task.dtype, offset, [&](auto from) {
             SOFTDIFF_UNROLL
             for (int i = 0; i < Line::kHalf; ++i) x[i] = T(0);
             SOFTDIFF_ROLLED
-            for (int side = 0; side < 2; ++side) {  // x[i], and plus or minus x[N - 1 - i]
+            for (int side = 0; side < 2; ++side) {
                 const auto line = from + (side == 0 ? 0 : static_cast<std::int64_t>(N - 1) * stride);
                 const int step = side == 0 ? stride : -stride;
                 const T sign = side == 1 && odd ? T(-1) : T(1);
@@ -104,13 +119,6 @@ struct HalvesIn {
                 for (int i = 0; i < Line::kHalf; ++i) x[i] += sign * widen(line[static_cast<std::int64_t>(i) * step]);
             }
         });
-        Line::forward(odd, x, y);
-        const Where same = forgotten(where);
-        const typename Line::template Place<Line::kColumns> there(same, p);
-        const int row = same.thread >= Line::kColumns ? 1 : 0, w = there.first + same.thread % Line::kColumns;
-        auto to = Space::global(p.scratch) + (p.slot * p.scratch_values + there.local * (N * N) + row * N + w);
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < Line::kHalf; ++k) to[2 * k * N] = y[k];
     }
 };
 
@@ -145,7 +153,7 @@ struct HalvesRows {
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Line::template Place<kRows> at(where, p);
+        const typename Line::template Place<kRows> at(where.block, p);
         auto tiles = Space::template shared<T>(shared, 0);
         using View = decltype(tiles);
         View table = tiles + p.combine.spectral_terms * kTile, column = table + 2 * kRows, rest = column + 2 * N;
@@ -167,6 +175,7 @@ struct HalvesRows {
             T x[Line::kHalf], y[Line::kHalf];
             SOFTDIFF_UNROLL
             for (int k = 0; k < Line::kHalf; ++k) x[k] = own[k];
+            if (back == 1 && !odd) x[0] *= T(0.5);  // SquarePlane::inverse
             if (odd) {
                 Line::Codes::dct4(Values<const T>{x}, Values<T>{y});
             } else if (back == 0) {
@@ -174,7 +183,7 @@ struct HalvesRows {
             } else {
                 Line::Codes::dct3(Values<const T>{x}, Values<T>{y});
             }
-            if (back == 0 && level) apply_level(p.combine, tables, at.first + line, line, odd, y);
+            if (back == 0 && level) apply_level(p.combine, tables, line, odd, y);
             SOFTDIFF_UNROLL
             for (int k = 0; k < Line::kHalf; ++k) own[k] = y[k];
         }
@@ -229,31 +238,28 @@ struct HalvesRows {
 
     // The coefficients of half a row times their gains.
     template <class View>
-    static SOFTDIFF_INLINE void apply_level(const CombineParams& p, const GainTables<View>& tables, int h, int line, bool odd,
-                                            T* y) {
-        const LevelGains<N, T> gains(p, h, tables.row_decay[line], tables.constants[0], tables.constants[1]);
+    static SOFTDIFF_INLINE void apply_level(const CombineParams& p, const GainTables<View>& tables, int line, bool odd, T* y) {
+        const LevelGains<N, T> gains(p, tables.row_decay[line], tables.constants[0], tables.constants[1]);
         View decay = tables.column_decay + (odd ? 1 : 0);
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) y[k] = gains(y[k], decay[2 * k]);
-        if (!odd) y[0] *= T(0.5);
     }
 
     // The gains of all terms, and the noise, into the first tile.
     template <class Space, class View>
     static SOFTDIFF_INLINE void mix(const CombineParams& p, const Place& at, Where where, View tiles,
                                     const GainTables<View>& tables) {
-        const FrequencyMixer<N, Space, T, View> mixer(p, tables, at.b, at.c);
+        using Mixer = FrequencyMixer<N, Space, T, View>;
+        const Mixer mixer(p, tables, at.b, at.c, kTile);
         const bool draws = p.spectral_noise;
         const Quads<true> quads(at.plane * (N * N) + at.first * N, kRows * N);
         for_quads<T>(quads, draws ? seed_of<Space>(p.task.seed) : 0, where.thread, where.threads, [&](int first, auto draw) {
             NormalQuad<T> noise{};
             if (draws) noise = draw();
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < 4; ++k) {
-                const int position = first + k * kNormalLanes, r = Whole::row_of(position), w = Whole::column_of(position);
-                View here = tiles + (r * kStride + place(w));
-                here[0] = mixer(at.first + r, w, r, w, here, kTile, noise.value[k]);
-            }
+            mixer.quad(tiles, [&](int k) -> typename Mixer::At {
+                const int position = first + k * kNormalLanes, row = Whole::row_of(position), w = Whole::column_of(position);
+                return {true, at.first + row, w, row, w, row * kStride + place(w)};
+            }, noise);
         });
     }
 };
@@ -264,7 +270,7 @@ struct HalvesOut {
     using Params = HalvesParams<T>;
     static constexpr const char* kName = "halves, columns out";
     static constexpr int kMostPhases = 2;
-    static constexpr int kColumns = Line::kColumns;
+    static constexpr int kColumns = kNormalBlock;  // of a block: those of a quad (mix.hpp)
     static constexpr int kMaxThreads = 2 * kColumns, kMinBlocks = Line::kBlocks;
     static constexpr int kTile = N * kColumns;  // half a plane's rows: the even parts of the columns, then the odd parts
 
@@ -276,7 +282,7 @@ struct HalvesOut {
 
     template <class Space>
     static SOFTDIFF_INLINE void phase(int i, const Params& p, Where where, typename Space::Shared shared) {
-        const typename Line::template Place<kColumns> at(where, p);
+        const typename Line::template Place<kColumns> at(where.block, p);
         auto tile = Space::template shared<T>(shared, 0);
         using View = decltype(tile);
         View constants = tile + kTile, numbers = constants + kConstants;
@@ -288,6 +294,7 @@ struct HalvesOut {
         T x[Line::kHalf], y[Line::kHalf];
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) x[k] = from[2 * k * N];
+        if (!odd) x[0] *= T(0.5);  // SquarePlane::inverse
         Line::inverse(odd, x, y);
         View own = tile + ((odd ? kTile / 2 : 0) + column);
         SOFTDIFF_UNROLL

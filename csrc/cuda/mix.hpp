@@ -106,8 +106,7 @@ SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const 
 template <class Space, class T, class View>
 SOFTDIFF_INLINE void fill_level(const CombineParams& p, std::int64_t b, GainTables<View> tables) {
     const Level t = level_at<Space>(p.task.t, b);
-    T a;
-    exponential_to(t.log_a, &a);
+    const T a = static_cast<T>(PowersTo<T>()(t.log_a).power);
     tables.constants[0] = a * static_cast<T>(1.0 - t.floor);
     tables.constants[1] = a * static_cast<T>(t.floor);
     tables.numbers[0] = p.task.power == 2 ? a * a : a;
@@ -129,7 +128,7 @@ SOFTDIFF_OUTLINE void fill_constants(const CombineParams& p, std::int64_t b, std
     }
     if (task.kind == GainKind::kLevel) return fill_level<Space, T>(p, b, tables);
     const Level t = level_at<Space>(task.t, b), s = level_at<Space>(task.s, b);
-    const StepConstants<T> k = make_step_constants<T>(s, t, task.rule, task.parameter, task.prediction);
+    const StepConstants<T> k = make_step_constants<T>(s, t, task.rule, task.parameter, task.prediction, PowersTo<T>());
     put_step<T>(k, tables.constants);
     const StepCoefficients<T> flat = step_at<T>(k, T(1), T(1), T(0), T(0));
     tables.numbers[0] = flat.p;

@@ -21,8 +21,7 @@ struct SquarePlane {
     using Codes = Codelet<T, T, N>;
     using Quads = softdiff::Quads<N * N % kNormalBlock == 0>;  // of the pixels of a plane (mix.hpp)
 
-    // The weights that make C2 and C3 inverse to each other, and their roots, which make them orthonormal.
-    static SOFTDIFF_INLINE T weight(int k) { return static_cast<T>(k == 0 ? 1.0 / N : 2.0 / N); }
+    // The roots of the weights 1 / N and 2 / N that make C2 and C3 inverse to each other.
     static SOFTDIFF_INLINE T root_weight(int k) {
         constexpr double kFirst = root(1.0 / N), kOther = root(2.0 / N);
         return static_cast<T>(k == 0 ? kFirst : kOther);
@@ -73,6 +72,11 @@ struct SquarePlane {
     // C2 and C3 of a line of values: two phases each need them, and their code is there once (square_combine.hpp).
     static SOFTDIFF_INLINE void dct2(const T* x, T* y) { Codes::dct2(Values<const T>{x}, Values<T>{y}); }
     static SOFTDIFF_INLINE void dct3(const T* x, T* y) { Codes::dct3(Values<const T>{x}, Values<T>{y}); }
+    // C3 with the half of the weight that only the first coefficient has: what is before it leaves that out.
+    static SOFTDIFF_INLINE void inverse(T* y, T* x) {
+        y[0] *= T(0.5);
+        dct3(y, x);
+    }
     template <class View>
     static SOFTDIFF_INLINE void get_all(Line<T, View> line, T* x) {
         SOFTDIFF_UNROLL
@@ -92,18 +96,15 @@ struct SquarePlane {
     }
 };
 
-// The gains of row h of a level, alpha^power times the weights of an N x N plane (but for the half of the first coefficient of a
-// row): the weights of a row, or their root where alpha is taken twice, are in alpha, where they cost a product a row, not two a
-// coefficient.
+// The gains of a row of a level, alpha^power, times the weights of an N x N plane (SquarePlane::inverse has the rest of them):
+// in alpha, or their root where it is taken twice, they cost a product a row, not a coefficient.
 template <int N, class T>
 struct LevelGains {
     T slope, flat;
     bool squared;
 
-    SOFTDIFF_INLINE LevelGains(const CombineParams& p, int h, T row_decay, T heat, T floor) : squared(p.task.power == 2) {
-        constexpr double kOther = SquarePlane<N, T>::root(2.0 / N * 2.0 / N), kFirst = SquarePlane<N, T>::root(2.0 / N * 1.0 / N);
-        const T scale = squared ? static_cast<T>(h == 0 ? kFirst : kOther)
-                                : static_cast<T>(2.0 / N) * SquarePlane<N, T>::weight(h);
+    SOFTDIFF_INLINE LevelGains(const CombineParams& p, T row_decay, T heat, T floor) : squared(p.task.power == 2) {
+        const T scale = static_cast<T>(squared ? 2.0 / N : 4.0 / (N * N));
         slope = row_decay * heat * scale;
         flat = floor * scale;
     }
@@ -113,33 +114,91 @@ struct LevelGains {
     }
 };
 
-// What stands between the transforms of an N x N plane for every other combination: a coefficient of the result from those of the
-// transformed images, which are `apart` in shared memory.
+// What stands between the transforms of an N x N plane for every other combination: the coefficients of a result from those of
+// the transformed images and from noise.
 template <int N, class Space, class T, class View>
 struct FrequencyMixer {
     using Square = SquarePlane<N, T>;
     const CombineParams& p;
-    PlaneGains<Space, T, View> gains;
+    GainTables<View> tables;
+    StepConstants<T> step;
     std::int64_t b, c;
+    int tile[kTerms];  // where the coefficients of a term are, from those of the first that is transformed on
 
-    SOFTDIFF_INLINE FrequencyMixer(const CombineParams& params, const GainTables<View>& tables, std::int64_t sample,
-                                   std::int64_t channel)
-        : p(params), gains(params, tables), b(sample), c(channel) {}
-
-    // Of frequency (h, w), whose factors are entries i and j of the tables.
-    SOFTDIFF_INLINE T operator()(int h, int w, int i, int j, View images, int apart, T noise) const {
-        const bool mapped = p.task.kind == GainKind::kMap;
-        const StepCoefficients<T> gain =
-            mapped ? gains.template of_kind<GainKind::kMap>(b, c, h, w, 0, 0) : gains.computed(i, j);
-        const T of_term[kTerms] = {gain.p, gain.q, gain.w};
-        T sum = 0;
+    SOFTDIFF_INLINE FrequencyMixer(const CombineParams& params, const GainTables<View>& of, std::int64_t sample,
+                                   std::int64_t channel, int apart)
+        : p(params), tables(of), step{}, b(sample), c(channel), tile{} {
+        if (p.task.kind == GainKind::kStep) step = get_step<T>(tables.constants, p.task.rule, p.task.prediction);
         int next = 0;
         SOFTDIFF_UNROLL
+        for (int term = 0; term < kTerms; ++term) {
+            tile[term] = next;
+            if (p.spectral[term]) next += apart;
+        }
+    }
+
+    // A quad: coefficient k, where there is one (`has`), is that of frequency (h, w), whose factors are entries i and j of the
+    // tables, and lies at `place` of a tile.
+    struct At {
+        bool has;
+        int h, w, i, j, place;
+    };
+    template <class Where>
+    SOFTDIFF_INLINE void quad(View tiles, Where where, const NormalQuad<T>& noise) const {
+        using Quad = Four<T>;
+        At at[4];
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < 4; ++k) at[k] = where(k);
+        const StepCoefficients<Quad> gain = gains(at);
+        const Quad of_term[kTerms] = {gain.p, gain.q, gain.w};
+        Quad sum;
+        SOFTDIFF_UNROLL
         for (int term = 0; term < kTerms; ++term)
-            if (p.spectral[term]) sum += of_term[term] * static_cast<T>(images[next++ * apart]);
-        sum *= Square::weight(h) * Square::weight(w);
-        if (p.spectral_noise) sum += gain.w * (Square::root_weight(h) * Square::root_weight(w)) * noise;
-        return sum;
+            if (p.spectral[term])
+                sum = sum + of_term[term] * each(at, [&](int k) { return static_cast<T>(tiles[at[k].place + tile[term]]); });
+        sum = sum * Quad(static_cast<T>(4.0 / (N * N)));
+        if (p.spectral_noise) {
+            constexpr double kTwice = Square::root(2.0), kBoth = 2.0;  // SquarePlane::inverse halves what is first in a line
+            SOFTDIFF_UNROLL
+            for (int k = 0; k < 4; ++k) {
+                const double first = (at[k].h == 0) != (at[k].w == 0) ? kTwice : at[k].h == 0 ? kBoth : 1.0;
+                sum.value[k] += gain.w.value[k] * (static_cast<T>(2.0 / N * first) * noise.value[k]);
+            }
+        }
+        SOFTDIFF_UNROLL
+        for (int k = 0; k < 4; ++k)
+            if (at[k].has) tiles[at[k].place] = sum.value[k];
+    }
+
+  private:
+    template <class Body>
+    static SOFTDIFF_INLINE Four<T> each(const At* at, Body body) {
+        return Four<T>::of([&](int k) { return at[k].has ? body(k) : T(0); });
+    }
+
+    SOFTDIFF_INLINE StepCoefficients<Four<T>> gains(const At* at) const {
+        using Quad = Four<T>;
+        if (p.task.kind == GainKind::kMap) {
+            const auto map = [&](int term) {
+                if (!p.spectral[term]) return Quad();
+                const Image& image = p.task.map[term];
+                const auto from = Space::global(static_cast<const T*>(image.data)) + plane_offset(image, b, c);
+                return each(at, [&](int k) { return static_cast<T>(from[place_in_plane(image, at[k].h, at[k].w)]); });
+            };
+            return {map(0), map(1), map(2)};
+        }
+        const Quad decay = each(at, [&](int k) {
+            return static_cast<T>(tables.row_decay[at[k].i]) * static_cast<T>(tables.column_decay[at[k].j]);
+        });
+        if (p.task.kind == GainKind::kLevel) {
+            const Quad alpha = decay * Quad(tables.constants[0]) + Quad(tables.constants[1]);
+            return {p.task.power == 2 ? alpha * alpha : alpha, Quad(), Quad()};
+        }
+        const Quad fade = each(at, [&](int k) {
+            const T row = tables.row_fade[at[k].i], column = tables.column_fade[at[k].j];
+            return row + column + row * column;
+        });
+        return step_coefficients<Quad, T>(step, decay, fade, [](const Quad& v) { return root_of_positive(v); });
     }
 };
 

@@ -105,21 +105,13 @@ struct SquareLevel {
             }
             Square::dct2(x, y);
             if (i == 0) return Square::put_all(column, y);
-            apply_gains(p, tables, at.line, y);
+            const LevelGains<N, T> gains(p, tables.row_decay[at.line], tables.constants[0], tables.constants[1]);
+            SOFTDIFF_UNROLL
+            for (int k = 0; k < N; ++k) y[k] = gains(y[k], tables.column_decay[k]);
         }
-        Square::dct3(y, x);
+        Square::inverse(y, x);
         if (i == 1) return Square::put_all(row, x);
         End::template columns_out<Space>(p, at, tile, tables.numbers, x);
-    }
-
-  private:
-    // The coefficients of a row times their gains.
-    template <class View>
-    static SOFTDIFF_INLINE void apply_gains(const Params& p, const GainTables<View>& tables, int line, T* y) {
-        const LevelGains<N, T> gains(p, line, tables.row_decay[line], tables.constants[0], tables.constants[1]);
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < N; ++k) y[k] = gains(y[k], tables.column_decay[k]);
-        y[0] *= T(0.5);
     }
 };
 
@@ -183,7 +175,7 @@ struct SquareCombine {
         } else {
             Square::get_all(column, y);
         }
-        Square::dct3(y, x);
+        Square::inverse(y, x);
         if (i == 3) return Square::put_all(row, x);
         End::template columns_out<Space>(p, at, tile, tables.numbers, x);
     }
@@ -200,20 +192,17 @@ struct SquareCombine {
     template <class Space, class View>
     static SOFTDIFF_INLINE void mix(const Params& p, const typename Square::Place& at, View tile,
                                     const GainTables<View>& tables) {
-        const FrequencyMixer<N, Space, T, View> mixer(p, tables, at.b, at.c);
+        using Mixer = FrequencyMixer<N, Space, T, View>;
+        const Mixer mixer(p, tables, at.b, at.c, Square::kTile);
         const bool draws = p.spectral_noise;
         const typename Square::Quads quads(at.plane * (N * N), N * N);
         for_quads<T>(quads, draws ? seed_of<Space>(p.task.seed) : 0, at.line, N, [&](int first, auto draw) {
             NormalQuad<T> noise{};
             if (draws) noise = draw();
-            SOFTDIFF_UNROLL
-            for (int k = 0; k < 4; ++k) {
-                const int position = first + k * kNormalLanes;
-                if (!quads.has(position)) continue;
-                const int h = Square::row_of(position), w = Square::column_of(position);
-                View here = tile + Square::place(position);
-                here[0] = mixer(h, w, h, w, here, Square::kTile, noise.value[k]);
-            }
+            mixer.quad(tile, [&](int k) -> typename Mixer::At {
+                const int position = first + k * kNormalLanes, h = Square::row_of(position), w = Square::column_of(position);
+                return {quads.has(position), h, w, h, w, Square::place(position)};
+            }, noise);
         });
     }
 };

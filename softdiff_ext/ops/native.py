@@ -56,6 +56,11 @@ def seed_for(like: Tensor, seed: int | Tensor | None) -> int | Tensor | None:
     return seed
 
 
+def draw_device_seed(generator: torch.Generator | None, device: int) -> int | Tensor:
+    """A seed from a generator of CUDA device number `device`, without a wait; a tensor there while a CUDA graph is captured."""
+    return _C.draw_device_seed(generator, device)
+
+
 def rule_of(code: int, parameter: float) -> Rule:
     rules: dict[int, Rule] = {0: Markov(), 4: Cold()}
     if code == Momentum.code:

@@ -94,13 +94,15 @@ def seed_source(noise: object, generator: object) -> object:
 def draw_seed(generator: torch.Generator | None, tracing: bool, like: Tensor | None = None) -> int | Tensor:
     """A seed from the generator's stream, for None from torch's default one of the device of `like` (where it has kernels).
 
-    An int; a tensor where the call is traced, and where the seed lies on the device whose kernels read it.
+    An int; a tensor where the call is traced, and on the device while a CUDA graph is captured there.
     """
     device = torch.device("cpu")
     if generator is not None:
         device = generator.device
     elif like is not None and native.native(like):
         device = like.device
+    if not tracing and device.type == "cuda":
+        return native.draw_device_seed(generator, torch.cuda.current_device() if device.index is None else device.index)
     seed = torch.randint(_MAX_SEED, (), generator=generator, device=device)
     return seed if tracing or (like is not None and native.seed_for(like, seed) is seed) else int(seed)
 
