@@ -98,6 +98,20 @@ def test_step_equals_the_reference(device: torch.device, prediction: str, data: 
     assert_matches(got, want, scale=scale, arithmetic=4.0 if divides else 1.0, doubt=doubt)
 
 
+@pytest.mark.parametrize("rule", [sd.Markov(), sd.DDIM(0.5)], ids=["markov", "ddim"])
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (1, 2, 32, 32), (1, 1, 20, 12), (1, 1, 256, 256)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_v_where_the_blur_is_as_small_as_the_noise(
+    device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], rule: Rule
+) -> None:
+    """The velocity divides by a_t alpha_t + sigma_t^2, here 1e-6: alpha_t as 1 - (1 - alpha_t) would be 3 per cent wrong."""
+    s, t = sd.Level(0.0, 0.0, 1e-3), sd.Level(0.0, 8.0, 1e-3)
+    z, output, noise = (randn(shape, i, dtype).to(device) for i in range(3))
+    want = reference.step(z.double(), output.double(), s, t, rule, "v", noise.double())
+    error = (sd.step(z, output, s, t, rule, "v", noise=noise).double() - want).norm() / want.norm()
+    assert float(error) <= (2e-6 if dtype == torch.float32 else 2e-14)  # exp(-y) carries the rounding of y <= 60
+
+
 # ---- the formulas against others that were not derived from them ----
 
 DIFFERENT = [

@@ -113,13 +113,19 @@ struct StepCoefficients {
     V p, q, w;
 };
 
-// decay_s = exp(-lam tau_s); fade = expm1(-lam (tau_t - tau_s)) <= 0. `square_root` is passed in: SIMD vectors have their own.
+// Whether `rest` below has to have all its digits: by v it is added to sigma_t^2, which may be as small; elsewhere to numbers
+// near 1, and fade + 1 will do.
+SOFTDIFF_INLINE bool needs_rest(Prediction prediction) { return prediction == Prediction::kV; }
+
+// decay_s = exp(-lam tau_s); rest = exp(-lam (tau_t - tau_s)), and fade = rest - 1 without cancellation. `square_root` is passed
+// in: SIMD vectors have their own.
 template <class V, class T, class SquareRoot>
-SOFTDIFF_INLINE StepCoefficients<V> step_coefficients(const StepConstants<T>& k, V decay_s, V fade, SquareRoot square_root) {
-    const V decay_t = decay_s + decay_s * fade;
+SOFTDIFF_INLINE StepCoefficients<V> step_coefficients(const StepConstants<T>& k, V decay_s, V fade, V rest,
+                                                      SquareRoot square_root) {
+    const V decay_t = decay_s * rest;
     const V d_s = decay_s * (1 - k.floor_s) + k.floor_s;
-    V ratio = fade + 1;  // d_t / d_s
-    V lost = -fade;      // 1 - d_t / d_s
+    V ratio = rest;  // d_t / d_s
+    V lost = -fade;  // 1 - d_t / d_s
     if (k.floors) {
         const V d_t = decay_t * (1 - k.floor_t) + k.floor_t;
         const V floored = d_t / d_s, gone = -(decay_s * fade * (1 - k.floor_s) + (k.floor_t - k.floor_s) * (1 - decay_t)) / d_s;

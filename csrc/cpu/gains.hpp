@@ -45,16 +45,16 @@ class Gains {
     static constexpr int L = kLanes<T>;
 
     Gains(const CombineTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
-        for (T** table : {&row_, &flat_row_, &second_row_, &weight_, &root_weight_})
+        for (T** table : {&row_, &flat_row_, &second_row_, &rest_row_, &weight_, &root_weight_})
             *table = arena.take<T>(plane.padded_height);
-        for (T** table : {&column_, &second_column_}) *table = arena.take<T>(plane.padded_width);
+        for (T** table : {&column_, &second_column_, &rest_column_}) *table = arena.take<T>(plane.padded_width);
         for (int i = 0; i < kTerms; ++i) {
             const bool mapped = needs_map(task, i);
             map_[i] = mapped ? arena.take<V>(static_cast<std::int64_t>(plane.padded_height / L) * plane.W) : nullptr;
         }
         natural_ = task.kind == GainKind::kMap ? arena.take<V>(plane.padded_width) : nullptr;
         if (!row_) return;
-        for (T* table : {row_, second_row_, weight_, root_weight_}) std::fill_n(table, plane.padded_height, T(0));
+        for (T* table : {row_, second_row_, rest_row_, weight_, root_weight_}) std::fill_n(table, plane.padded_height, T(0));
         std::copy_n(plane.columns.plan.weight, plane.H, weight_);
         std::copy_n(plane.columns.plan.root_weight, plane.H, root_weight_);
     }
@@ -73,7 +73,7 @@ class Gains {
     const Plane<T>& plane_;
     Gain<T> gain_[kTerms];
     // Tables of rows are 0 beyond H, in the constructor once and for all: the lanes there stay 0.
-    T *row_, *flat_row_, *second_row_, *column_, *second_column_;
+    T *row_, *flat_row_, *second_row_, *rest_row_, *column_, *second_column_, *rest_column_;
     T *weight_, *root_weight_;  // those of the plan of the columns
     V* map_[kTerms];
     V* natural_;  // a block of rows of a map, in natural order along the rows
@@ -160,15 +160,21 @@ class Gains {
         heat_tables(s.tau);
         fade_table(plane_.columns.plan, t.tau - s.tau, second_row_);
         fade_table(horizontal, t.tau - s.tau, second_column_);
+        const bool needs = needs_rest(task_.prediction);
+        if (needs) {
+            heat_table(plane_.columns.plan, t.tau - s.tau, rest_row_);
+            heat_table(horizontal, t.tau - s.tau, rest_column_);
+        }
         const bool spectral_noise = draws_spectral_noise(task_);
         for (int h = 0; h < plane_.padded_height; h += L) {
-            const V decay_row = load(row_ + h), fade_row = load(second_row_ + h);
+            const V decay_row = load(row_ + h), fade_row = load(second_row_ + h), rest_row = load(rest_row_ + h);
             const V weight_row = load(weight_ + h), root_row = load(root_weight_ + h);
             const std::int64_t base = static_cast<std::int64_t>(h / L) * plane_.W;
             for (int w = 0; w < plane_.W; ++w) {
                 // expm1(x + y) = expm1(x) + expm1(y) + expm1(x) expm1(y)
                 const V fade = fade_row + second_column_[w] + fade_row * second_column_[w];
-                const auto c = step_coefficients<V, T>(constants, decay_row * column_[w], fade, square_root<T>);
+                const V rest = needs ? rest_row * rest_column_[w] : fade + 1;
+                const auto c = step_coefficients<V, T>(constants, decay_row * column_[w], fade, rest, square_root<T>);
                 const V weight = weight_row * horizontal.weight[w];
                 if (map_[0]) map_[0][base + w] = c.p * weight;
                 if (map_[1]) map_[1][base + w] = c.q * weight;

@@ -110,6 +110,7 @@ void coefficients<Arithmetic>(const CoefficientTask& task) {
                 const double lam = row * row + column * column;
                 const auto c = step_coefficients<T, T>(constants, static_cast<T>(std::exp(-lam * s.tau)),
                                                        static_cast<T>(std::expm1(-lam * (t.tau - s.tau))),
+                                                       static_cast<T>(std::exp(-lam * (t.tau - s.tau))),
                                                        [](T v) { return std::sqrt(std::max(v, T{0})); });
                 p[0] = c.p;
                 p[area] = c.q;

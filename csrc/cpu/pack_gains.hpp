@@ -16,8 +16,8 @@ class PackGains {
     static constexpr int L = kLanes<T>;
 
     PackGains(const CombineTask& task, const Pack<T>& pack, Arena& arena) : task_(task), pack_(pack) {
-        for (V** table : {&row_, &fade_row_}) *table = arena.take<V>(pack.H);
-        for (V** table : {&column_, &fade_column_}) *table = arena.take<V>(pack.W);
+        for (V** table : {&row_, &fade_row_, &rest_row_}) *table = arena.take<V>(pack.H);
+        for (V** table : {&column_, &fade_column_, &rest_column_}) *table = arena.take<V>(pack.W);
         table_ = arena.take<T>(std::max(pack.H, pack.W));
         for (int i = 0; i < kTerms; ++i) {
             map[i] = follows_frequency(task, i) ? arena.take<V>(pack.area) : nullptr;
@@ -56,7 +56,7 @@ class PackGains {
   private:
     const CombineTask& task_;
     const Pack<T>& pack_;
-    V *row_, *column_, *fade_row_, *fade_column_, *packed_;
+    V *row_, *column_, *fade_row_, *fade_column_, *rest_row_, *rest_column_, *packed_;
     T* table_;
     V scale_{}, flat_{};
     bool ready_ = false;
@@ -86,6 +86,12 @@ class PackGains {
         lane_table(lane, pack_.H, fade_row_);
         fade_table(pack_.rows.plan, t.tau - s.tau, table_);
         lane_table(lane, pack_.W, fade_column_);
+        if (needs_rest(task_.prediction)) {
+            heat_table(pack_.columns.plan, t.tau - s.tau, table_);
+            lane_table(lane, pack_.H, rest_row_);
+            heat_table(pack_.rows.plan, t.tau - s.tau, table_);
+            lane_table(lane, pack_.W, rest_column_);
+        }
         const auto one = make_step_constants<T>(s, t, task_.rule, task_.parameter, task_.prediction);
         constants.prediction = one.prediction;
         constants.per_frequency = one.per_frequency;
@@ -120,6 +126,10 @@ class PackGains {
         if (task_.kind != GainKind::kStep) return;
         for (int h = 0; h < pack_.H; ++h) repeat(fade_row_[h]);
         for (int w = 0; w < pack_.W; ++w) repeat(fade_column_[w]);
+        if (needs_rest(task_.prediction)) {
+            for (int h = 0; h < pack_.H; ++h) repeat(rest_row_[h]);
+            for (int w = 0; w < pack_.W; ++w) repeat(rest_column_[w]);
+        }
         for_each_constant(constants, [&](V& lanes, T StepConstants<T>::*) { repeat(lanes); });
     }
 
@@ -139,7 +149,8 @@ class PackGains {
         for (int h = 0; h < pack_.H; ++h) {
             for (int w = 0; w < pack_.W; ++w) {
                 const V fade = fade_row_[h] + fade_column_[w] + fade_row_[h] * fade_column_[w];
-                const auto c = step_coefficients<V, V>(constants, row_[h] * column_[w], fade, square_root<T>);
+                const V rest = needs_rest(task_.prediction) ? rest_row_[h] * rest_column_[w] : fade + 1;
+                const auto c = step_coefficients<V, V>(constants, row_[h] * column_[w], fade, rest, square_root<T>);
                 const T root = pack_.columns.plan.root_weight[h] * pack_.rows.plan.root_weight[w];
                 const int at = h * pack_.W + w;
                 if (map[0]) map[0][at] = c.p * weight(h, w);

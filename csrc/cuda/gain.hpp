@@ -72,11 +72,11 @@ SOFTDIFF_INLINE T decay_of(int k, int n, double tau) {
     return power;
 }
 
-// expm1(-lam tau)
+// exp(-lam tau) and exp(-lam tau) - 1
 template <class T>
-SOFTDIFF_INLINE T fade_of(int k, int n, double tau) {
-    T unused, fade;
-    exponentials(-eigenvalue(k, n) * tau, &unused, &fade);
+SOFTDIFF_INLINE Powers<T> fade_of(int k, int n, double tau) {
+    Powers<T> fade;
+    exponentials(-eigenvalue(k, n) * tau, &fade.power, &fade.minus_1);
     return fade;
 }
 
@@ -162,8 +162,10 @@ SOFTDIFF_INLINE Four<T> root_of_positive(const Four<T>& v) {
 
 // The p, q, w of a frequency from the factors of its row and column.
 template <class T>
-SOFTDIFF_INLINE StepCoefficients<T> step_at(const StepConstants<T>& k, T row_decay, T column_decay, T row_fade, T column_fade) {
-    return step_coefficients<T, T>(k, row_decay * column_decay, row_fade + column_fade + row_fade * column_fade,
+SOFTDIFF_INLINE StepCoefficients<T> step_at(const StepConstants<T>& k, T row_decay, T column_decay, Powers<T> row_fade,
+                                            Powers<T> column_fade) {
+    const T row = row_fade.minus_1, column = column_fade.minus_1;
+    return step_coefficients<T, T>(k, row_decay * column_decay, row + column + row * column, row_fade.power * column_fade.power,
                                    [](T v) { return root_of_positive(v); });
 }
 

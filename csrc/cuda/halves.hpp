@@ -134,7 +134,7 @@ struct HalvesRows {
     static constexpr int kOdd = N / 2 + 16;      // where a row of a tile has its odd frequencies: in other banks than the even ones
     static constexpr int kStride = kOdd + N / 2 + 1;
     static constexpr int kTile = kRows * kStride;
-    static constexpr int kTable = 2 * (N + kRows) + kConstants + kTerms + 1;
+    static constexpr int kTable = 3 * (N + kRows) + kConstants + kTerms + 1;
 
     static int values(int terms) { return terms * kTile + kTable; }
     static bool takes(int terms) { return values(terms) * static_cast<int>(sizeof(T)) <= kMaxSharedBytes; }
@@ -156,8 +156,9 @@ struct HalvesRows {
         const typename Line::template Place<kRows> at(where.block, p);
         auto tiles = Space::template shared<T>(shared, 0);
         using View = decltype(tiles);
-        View table = tiles + p.combine.spectral_terms * kTile, column = table + 2 * kRows, rest = column + 2 * N;
-        const GainTables<View> tables{table, table + kRows, column, column + N, rest, rest + kConstants};
+        View table = tiles + p.combine.spectral_terms * kTile, column = table + 3 * kRows, constants = column + 3 * N;
+        const GainTables<View> tables{table,      table + kRows,  table + 2 * kRows, column,
+                                      column + N, column + 2 * N, constants,         constants + kConstants};
         const bool level = is_level(p);
         if (i == 0) {
             fill<Space>(p.combine, at.b, at.c, at.first, where, tables);
@@ -197,9 +198,9 @@ struct HalvesRows {
                                      const GainTables<View>& tables) {
         const Level t = level_at<Space>(p.task.t, b), s = p.task.kind == GainKind::kStep ? level_at<Space>(p.task.s, b) : t;
         fill_axis<T>(p.task, s, t, N, kRows, where.thread, where.threads, [&](int k) { return first + k; }, tables.row_decay,
-                     tables.row_fade);
+                     tables.row_fade, tables.row_rest);
         fill_axis<T>(p.task, s, t, N, N, where.thread, where.threads, [](int k) { return k; }, tables.column_decay,
-                     tables.column_fade);
+                     tables.column_fade, tables.column_rest);
         if (where.thread == 0) fill_constants<Space, T>(p, b, c, tables);
     }
 
@@ -299,7 +300,7 @@ struct HalvesOut {
         View own = tile + ((odd ? kTile / 2 : 0) + column);
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) own[k * kColumns] = y[k];
-        if (where.thread == 0) fill_constants<Space, T>(p.combine, at.b, at.c, GainTables<View>{{}, {}, {}, {}, constants, numbers});
+        if (where.thread == 0) fill_constants<Space, T>(p.combine, at.b, at.c, GainTables<View>{{}, {}, {}, {}, {}, {}, constants, numbers});
     }
 
   private:

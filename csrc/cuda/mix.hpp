@@ -82,7 +82,7 @@ inline CombineParams combine_params(const cuda::Combine& task) {
 // for all frequencies. `numbers` are the gains of the pixel terms.
 template <class View>
 struct GainTables {
-    View row_decay, row_fade, column_decay, column_fade;
+    View row_decay, row_fade, row_rest, column_decay, column_fade, column_rest;
     View constants;  // [kConstants]
     View numbers;    // [kTerms]
 };
@@ -90,14 +90,16 @@ struct GainTables {
 // `count` entries of the tables of one axis of n frequencies, by threads lane, lane + lanes, ...
 template <class T, class View, class Frequency>
 SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const Level& t, int n, int count, int lane, int lanes,
-                               Frequency frequency, View decay, View fade) {
+                               Frequency frequency, View decay, View fade, View rest) {
     for (int i = lane; i < count; i += lanes) {
         const int k = frequency(i);
         if (task.kind == GainKind::kLevel) {
             decay[i] = decay_of<T>(k, n, t.tau);
         } else if (task.kind == GainKind::kStep) {
             decay[i] = decay_of<T>(k, n, s.tau);
-            fade[i] = fade_of<T>(k, n, t.tau - s.tau);
+            const Powers<T> powers = fade_of<T>(k, n, t.tau - s.tau);
+            fade[i] = powers.minus_1;
+            rest[i] = powers.power;
         }
     }
 }
@@ -130,7 +132,7 @@ SOFTDIFF_OUTLINE void fill_constants(const CombineParams& p, std::int64_t b, std
     const Level t = level_at<Space>(task.t, b), s = level_at<Space>(task.s, b);
     const StepConstants<T> k = make_step_constants<T>(s, t, task.rule, task.parameter, task.prediction, PowersTo<T>());
     put_step<T>(k, tables.constants);
-    const StepCoefficients<T> flat = step_at<T>(k, T(1), T(1), T(0), T(0));
+    const StepCoefficients<T> flat = step_at<T>(k, T(1), T(1), {T(1), T(0)}, {T(1), T(0)});
     tables.numbers[0] = flat.p;
     tables.numbers[1] = flat.q;
     tables.numbers[2] = flat.w;
@@ -164,7 +166,8 @@ struct PlaneGains {
             const T alpha = static_cast<T>(tables.row_decay[i]) * static_cast<T>(tables.column_decay[j]) * heat + flat;
             return {p.task.power == 2 ? alpha * alpha : alpha, T(0), T(0)};
         } else if constexpr (Kind == GainKind::kStep) {
-            return step_at<T>(step, tables.row_decay[i], tables.column_decay[j], tables.row_fade[i], tables.column_fade[j]);
+            return step_at<T>(step, tables.row_decay[i], tables.column_decay[j], {tables.row_rest[i], tables.row_fade[i]},
+                              {tables.column_rest[j], tables.column_fade[j]});
         } else {
             const auto map_at = [&](int term) -> T {
                 if (!p.spectral[term]) return T(0);

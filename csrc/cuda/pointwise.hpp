@@ -44,7 +44,7 @@ struct PointwiseCombine {
             for (int q = where.thread; q < planes; q += where.threads) {
                 const std::int64_t plane = first_plane + q;
                 using View = decltype(numbers);
-                GainTables<View> tables{{}, {}, {}, {}, constants + q * kConstants, numbers + q * kNumbers};
+                GainTables<View> tables{{}, {}, {}, {}, {}, {}, constants + q * kConstants, numbers + q * kNumbers};
                 const std::int64_t b = plane / p.task.channels, c = plane % p.task.channels;
                 fill_constants<Space, T>(p, b, c, tables);
                 for (int term = 0; term < kTerms; ++term) offsets[q * kTerms + term] = plane_offset(p.task.term[term], b, c);

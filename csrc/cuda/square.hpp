@@ -16,8 +16,8 @@ struct SquarePlane {
     static constexpr int kPlanes = N >= 128 ? 1 : N >= 64 ? 2 : N >= 28 ? 4 : 128 / N;  // of a block, at most
     static constexpr int kThreads = N * kPlanes;
     // Blocks of an SM that registers must allow: 168 registers a thread for 128, 128 for 64; with one tile a plane 72 for 32.
-    static constexpr int kBlocks = N >= 128 ? 3 : N >= 64 ? 4 : 5;
-    static constexpr int kBlocksOfOneTile = N >= 64 ? kBlocks : N == 28 ? 6 : 7;
+    static constexpr int kBlocks = N >= 128 ? 3 : N >= 64 ? 4 : 6;
+    static constexpr int kBlocksOfOneTile = N >= 128 ? 3 : N >= 64 ? 5 : N == 28 ? 6 : 7;
     using Codes = Codelet<T, T, N>;
     using Quads = softdiff::Quads<N * N % kNormalBlock == 0>;  // of the pixels of a plane (mix.hpp)
 
@@ -198,7 +198,12 @@ struct FrequencyMixer {
             const T row = tables.row_fade[at[k].i], column = tables.column_fade[at[k].j];
             return row + column + row * column;
         });
-        return step_coefficients<Quad, T>(step, decay, fade, [](const Quad& v) { return root_of_positive(v); });
+        Quad rest = fade + Quad(1);
+        if (needs_rest(p.task.prediction))
+            rest = each(at, [&](int k) {
+                return static_cast<T>(tables.row_rest[at[k].i]) * static_cast<T>(tables.column_rest[at[k].j]);
+            });
+        return step_coefficients<Quad, T>(step, decay, fade, rest, [](const Quad& v) { return root_of_positive(v); });
     }
 };
 

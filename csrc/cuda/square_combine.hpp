@@ -88,7 +88,7 @@ struct SquareLevel {
         auto tiles = Space::template shared<T>(shared, 0);
         using View = decltype(tiles);
         View tile = tiles + at.q * Square::kTile, table = tiles + (p.planes_per_block * Square::kTile + at.q * kTable);
-        const GainTables<View> tables{table, table, table, table, table + N, table + (N + kConstants)};
+        const GainTables<View> tables{table, table, table, table, table, table, table + N, table + (N + kConstants)};
         if (i == 3) return End::template add_noise<Space>(p, at, tile, tables.numbers);
         const auto column = Square::column(tile, at.line), row = Square::row(tile, at.line);
         T x[N], y[N];
@@ -124,7 +124,7 @@ struct SquareCombine {
     static constexpr const char* kName = "combine, square planes";
     static constexpr int kMostPhases = 0;
     static constexpr int kMaxThreads = Square::kThreads, kMinBlocks = Square::kBlocks;
-    static constexpr int kTable = 2 * N + kConstants + kTerms + 1;  // decay and fade, constants, numbers
+    static constexpr int kTable = 3 * N + kConstants + kTerms + 1;  // decay, fade and rest, constants, numbers
 
     static SOFTDIFF_INLINE int tiles_of(const Params& p) { return p.spectral_terms > 1 ? p.spectral_terms : 1; }
     static bool takes(const Params& p) { return Square::planes_per_block(tiles_of(p) * Square::kTile + kTable) > 0; }
@@ -144,7 +144,8 @@ struct SquareCombine {
         using View = decltype(tiles);
         View tile = tiles + at.q * tiles_per_plane * Square::kTile;
         View table = tiles + (p.planes_per_block * tiles_per_plane * Square::kTile + at.q * kTable);
-        const GainTables<View> tables{table, table + N, table, table + N, table + 2 * N, table + (2 * N + kConstants)};
+        const GainTables<View> tables{table,     table + N,     table + 2 * N, table,
+                                      table + N, table + 2 * N, table + 3 * N, table + (3 * N + kConstants)};
         if (i == 2) return mix<Space>(p, at, tile, tables);
         if (i == 5) return End::template add_noise<Space>(p, at, tile, tables.numbers);
         T x[N], y[N];
@@ -184,7 +185,8 @@ struct SquareCombine {
     template <class Space, class View>
     static SOFTDIFF_INLINE void fill(const Params& p, const typename Square::Place& at, const GainTables<View>& tables) {
         const Level t = level_at<Space>(p.task.t, at.b), s = level_at<Space>(p.task.s, at.b);
-        fill_axis<T>(p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade);
+        fill_axis<T>(p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade,
+                     tables.row_rest);
         if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
     }
 

@@ -75,7 +75,7 @@ struct TileParams {
 // Values of the tables in front of the tiles.
 constexpr int kNumbers = kTerms + 1;
 constexpr std::int64_t gain_table_values(int rows, int columns) {
-    return kConstants + kNumbers + 2 * (std::int64_t{rows} + columns);
+    return kConstants + kNumbers + 3 * (std::int64_t{rows} + columns);
 }
 
 constexpr int kSumThreads = 16;

@@ -75,8 +75,8 @@ struct TileBlock {
     }
 
     SOFTDIFF_INLINE GainTables<View> tables() const {
-        View constants = memory, numbers = constants + kConstants, row = numbers + kNumbers, column = row + 2 * p.rows;
-        return {row, row + p.rows, column, column + p.columns, constants, numbers};
+        View constants = memory, numbers = constants + kConstants, row = numbers + kNumbers, column = row + 3 * p.rows;
+        return {row, row + p.rows, row + 2 * p.rows, column, column + p.columns, column + 2 * p.columns, constants, numbers};
     }
 
     // Frequencies of the tile's rows and columns; a plain row or column where that axis is not transformed.
@@ -92,10 +92,11 @@ struct TileBlock {
         const auto column_frequency = Space::global(p.line[kRows].frequency) + column0;
         fill_axis<T>(
             task, s, t, height, rows, where.thread, where.threads, [&](int r) { return row_frequency(r); }, to.row_decay,
-            to.row_fade);
+            to.row_fade, to.row_rest);
         fill_axis<T>(
             task, s, t, width, columns, where.thread, where.threads,
-            [&](int w) { return static_cast<int>(column_frequency[w]); }, to.column_decay, to.column_fade);
+            [&](int w) { return static_cast<int>(column_frequency[w]); }, to.column_decay, to.column_fade,
+            to.column_rest);
     }
 
     // ---- into the tile ---------------------------------------------------------------------------------------------
