@@ -31,6 +31,9 @@ SIDES = (28, 32, 64, 128, 256, 512)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 NUMBERS = 128 * 3 * 128 * 128  # of a batch of images: 25 MB of float32
 OURS, COPY = "softdiff_ext", "copy"
+KERNEL, LARGE = "kernel", "kernel, large batch"
+"""Modes of rows: a batch of NUMBERS, and of LARGE_BATCH times as many, where the GPU is idle at the ends for a smaller part."""
+LARGE_BATCH = 8
 GOALS = {28: 0.88, 32: 0.88, 64: 0.88, 128: 0.78, 256: 0.55, 512: 0.55}
 """Wanted shares of the copy's bandwidth (PERFORMANCE goals on an H100)."""
 REFUSED = {torch.float32: 2e-6, torch.float16: 5e-3, torch.bfloat16: 4e-2}
@@ -105,22 +108,22 @@ def error_of(operation: Operation, shape: tuple[int, ...], dtype: torch.dtype, d
 
 
 def rows_of_case(
-    operation: Operation, side: int, dtype: torch.dtype, device: torch.device, numbers: int, rounds: int
+    operation: Operation, side: int, dtype: torch.dtype, device: torch.device, numbers: int, rounds: int, mode: str = KERNEL
 ) -> list[Row]:
-    """Kernels of the operator, of a copy and (for the blur in float32) of the peers."""
+    """Kernels of the operator, of a copy and (for the blur in float32, but for large batches) of the peers."""
     shape = shape_of(side, numbers)
     size = math.prod(shape) * torch.empty((), dtype=dtype).element_size()
     moved = {OURS: (operation.images + 1) * size, COPY: 2 * size}
     common = {"operator": operation.name, "side": side, "shape": list(shape), "dtype": str(dtype).removeprefix("torch.")}
     error = error_of(operation, shape, dtype, device)
     if not error <= REFUSED[dtype]:
-        return [{**common, "candidate": OURS, "mode": "kernel", "status": f"refused: relative error {error:.1e}"}]
+        return [{**common, "candidate": OURS, "mode": mode, "status": f"refused: relative error {error:.1e}"}]
     levels = Levels.make(shape[0], device)
     calls: dict[str, Callable[[tuple[Tensor, ...]], Tensor]] = {
         OURS: lambda x: operation.call(x, levels, None),
         COPY: lambda x: torch.empty_like(x[0]).copy_(x[0]),
     }
-    if operation.name == "dct_blur" and dtype == torch.float32:
+    if operation.name == "dct_blur" and dtype == torch.float32 and mode == KERNEL:
         gain = torch.exp(-sd.eigenvalues(shape[-2:]).to(device) * levels.tau[:, None, None, None]).float()
         for name, make in PEERS.items():
             if name != "torch.compile" or (side in COMPILED_SIDES and device.type == "cuda"):
@@ -132,7 +135,7 @@ def rows_of_case(
     copy = times[COPY]
     rows = []
     for name, timing in times.items():
-        row: Row = {**common, "candidate": name, "mode": "kernel", "sets": sets}
+        row: Row = {**common, "candidate": name, "mode": mode, "sets": sets}
         if isinstance(timing, str):
             rows.append({**row, "status": f"failed: {timing}"})
             continue
@@ -146,6 +149,8 @@ def rows_of_case(
         if isinstance(copy, Timing):
             row["share"] = (moved[name] / timing.median) / (moved[COPY] / copy.median)
         rows.append(row)
+    if mode == LARGE:
+        return rows
     eager = eager_time(calls[OURS], operands[0], device, calls=5, rounds=3)
     return [*rows, {**common, "candidate": OURS, "mode": "eager, large", "status": "ok", **microseconds(eager)}]
 
@@ -174,21 +179,23 @@ def overhead_rows(device: torch.device, calls: int) -> Iterator[Row]:
 def measure(
     device: torch.device, sides: tuple[int, ...], numbers: int, budget: float, rounds: int = ROUNDS
 ) -> Iterator[list[Row]]:
-    """Rows case by case, float32 first; what does not fit into the budget (seconds) is left out."""
+    """Rows case by case, float32 first and large batches last; what does not fit into the budget (seconds) is left out."""
     torch.manual_seed(0)
     end = time.monotonic() + budget
     yield list(overhead_rows(device, 200 if device.type == "cuda" else 3))
-    for dtype in DTYPES:
+    modes = [(KERNEL, dtype) for dtype in DTYPES] + [(LARGE, torch.float32)]
+    for mode, dtype in modes:
         for operation in OPERATIONS:
             for side in sides:
                 if time.monotonic() > end:
                     return
+                of_batch = numbers * (LARGE_BATCH if mode == LARGE else 1)
                 try:
-                    rows = rows_of_case(operation, side, dtype, device, numbers, rounds)
+                    rows = rows_of_case(operation, side, dtype, device, of_batch, rounds, mode)
                 except Exception as error:
                     reason = f"{type(error).__name__}: {error}".splitlines()[0]
                     name = str(dtype).removeprefix("torch.")
-                    rows = [{"operator": operation.name, "side": side, "dtype": name, "candidate": OURS, "mode": "kernel",
+                    rows = [{"operator": operation.name, "side": side, "dtype": name, "candidate": OURS, "mode": mode,
                              "status": f"failed: {reason}"}]  # fmt: skip
                 synchronise(device)
                 yield rows

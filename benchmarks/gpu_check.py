@@ -178,11 +178,19 @@ def unet(seconds: float) -> tuple[bool, str]:
     return code == 0, last_line(text)
 
 
+def profile(seconds: float) -> tuple[bool, str]:
+    if shutil.which("ncu") is None:
+        return True, "not run: no ncu on the PATH"
+    code, text = call(program("gpu_profile.py", "--out", str(WORK)), "profile", seconds)
+    return code == 0, last_line(text)
+
+
 STAGES = (
-    Stage("build", 150, build),
-    Stage("tests", 190, tests),
-    Stage("benchmark", 70, benchmark),
+    Stage("build", 130, build),
+    Stage("tests", 160, tests),
+    Stage("benchmark", 80, benchmark),
     Stage("unet", 30, unet),
+    Stage("profile", 60, profile),
     Stage("sanitizer", 50, sanitizer),
 )
 """The build first; the sanitizer last, which is the slowest where time is short."""
@@ -233,7 +241,7 @@ work, out = map(pathlib.Path, sys.argv[2:4])
 def read(name):
     return json.loads((work / name).read_text()) if (work / name).exists() else []
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-names = {"stages": "stages.json", "rows": "gpu_rows.json", "unet": "gpu_unet.json"}
+names = {"stages": "stages.json", "rows": "gpu_rows.json", "unet": "gpu_unet.json", "profile": "gpu_profile.json"}
 result = {"schema": 1, "machine": machine(device), **{key: read(name) for key, name in names.items()}}
 write(out / "gpu.json", result)
 (out / "gpu.md").write_text(report(result))
@@ -249,7 +257,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[stage.name for stage in STAGES])
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    for old in ("gpu_rows.json", "gpu_unet.json"):
+    for old in ("gpu_rows.json", "gpu_unet.json", "gpu_profile.json"):
         (WORK / old).unlink(missing_ok=True)
     stages = tuple(stage for stage in STAGES if not options.only or stage.name in options.only)
     results = run_stages(stages, options.minutes)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import torch
-from gpu import COPY, GOALS, OURS
+from gpu import COPY, GOALS, KERNEL, LARGE, OURS
 from gpu_check import stage_table, table
 from machine import commit
 
@@ -52,16 +52,16 @@ def driver() -> str:
         return "unknown"
 
 
-def kernel_rows(rows: list[Row]) -> dict[tuple[str, int, str, str], Row]:
+def kernel_rows(rows: list[Row], mode: str = KERNEL) -> dict[tuple[str, int, str, str], Row]:
     """By operator, side, dtype and candidate."""
-    found = [row for row in rows if row["mode"] == "kernel"]
+    found = [row for row in rows if row["mode"] == mode]
     return {(row["operator"], row["side"], row["dtype"], row["candidate"]): row for row in found}
 
 
-def share_table(rows: list[Row], dtype: str) -> str | None:
+def share_table(rows: list[Row], dtype: str, mode: str = KERNEL) -> str | None:
     """Shares of the copy's bandwidth of each operator at each side, with the goal."""
-    kernels = kernel_rows(rows)
-    operators = list(dict.fromkeys(row["operator"] for row in rows if row["mode"] == "kernel"))
+    kernels = kernel_rows(rows, mode)
+    operators = list(dict.fromkeys(row["operator"] for row in rows if row["mode"] == mode))
     sides = sorted({side for _, side, kind, _ in kernels if kind == dtype})
     if not sides:
         return None
@@ -120,6 +120,21 @@ def unet_table(unet: list[Row]) -> str | None:
     return table(["UNet", "images", "parameters", "ms", "in our operators"], lines) if lines else None
 
 
+def profile_table(rows: list[Row]) -> str | None:
+    """What Nsight Compute counted, a line a kernel."""
+    lines = []
+    for row in rows:
+        lines.append([row["operator"], str(row["side"]), row["kernel"], f"{row['nanoseconds'] / 1e3:.1f}"])
+        lines[-1] += [
+            f"{row['instructions_a_pixel']:.0f}",
+            f"{row['instructions_a_cycle']:.2f}",
+            f"{row['warps_percent']:.0f} %",
+        ]
+        lines[-1] += [f"{row['bytes'] / row['nanoseconds'] / 1e3:.2f}", f"{row['registers']:.0f}"]
+    head = ["operator", "side", "kernel", "us", "instructions a pixel", "issued a cycle", "warps", "TB/s", "registers"]
+    return table(head, lines) if lines else None
+
+
 def report(result: Row) -> str:
     """Markdown of everything a run found."""
     rows = result.get("rows", [])
@@ -131,10 +146,12 @@ def report(result: Row) -> str:
     sections = [
         ("Stages", stage_table(result.get("stages", []))),
         *((f"Share of the copy's bandwidth, {dtype} (cold L2, CUDA graph)", share_table(rows, dtype)) for dtype in DTYPE_NAMES),
+        ("The same of batches of 200 MB, float32", share_table(rows, "float32", LARGE)),
         ("dct_blur, float32: times as long as softdiff_ext", peer_table(rows)),
         ("CPU time of an eager call", eager_table(rows)),
         ("End to end: eager calls on large images, float32", large_eager_table(rows)),
         ("A step of a network", unet_table(result.get("unet", []))),
+        ("By Nsight Compute, float32: one call each, noise drawn", profile_table(result.get("profile", []))),
     ]
     for title, text in sections:
         parts += [f"## {title}", text or "Not measured in this run."]

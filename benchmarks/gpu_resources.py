@@ -3,7 +3,7 @@
     python benchmarks/gpu_resources.py [--out benchmarks/results/gpu_resources.md]
 
 Reads what ptxas said when the package was built (build/*/ptxas). A line of the table is a kernel of both types of arithmetic
-and all architectures; gpu_instructions.py counts what a pixel takes.
+and all architectures; gpu_profile.py counts what a pixel takes, on a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ MOST_REGISTERS, MOST_SHARED = 255, 100 * 1024
 RESULTS = ROOT / "benchmarks" / "results"
 MOST_OF_BLOCK = 99 * 1024  # kMaxSharedBytes of csrc/cuda/launch.hpp
 FLOAT_BYTES = 4
-SM_90_REGISTERS, SM_90_SHARED, SM_90_WARPS = 65536, 227 * 1024, 64  # of a multiprocessor
 ARITHMETIC = {"float": "float32", "double": "float64"}
 
 
@@ -38,7 +37,7 @@ class Kernel:
     @property
     def side(self) -> int | None:
         """N of a kernel for square planes of N x N."""
-        match = re.match(r"Square\w*<(\d+)", self.name)
+        match = re.match(r"(?:Square|Halves)\w*<(\d+)", self.name)
         return int(match[1]) if match else None
 
     @property
@@ -111,7 +110,7 @@ def breaches(found: list[Kernel]) -> list[str]:
 
 def values_of_plane(family: str, side: int, tiles: int = 1) -> int:
     """Numbers in shared memory for a plane (csrc/cuda/square.hpp): tiles, and the tables of the gains beside them."""
-    tables = {"SquareLevel": side + 16, "SquareCombine": 2 * side + 16, "SquareTransform": 0}
+    tables = {"SquareLevel": side + 16, "SquareCombine": 3 * side + 16, "SquareTransform": 0}
     return tiles * side * (side + 1) + tables[family]
 
 
@@ -125,21 +124,14 @@ def shared_of_block(family: str, side: int, tiles: int = 1) -> int:
     return planes_of_block(family, side, tiles) * values_of_plane(family, side, tiles) * FLOAT_BYTES
 
 
-def blocks_of_multiprocessor(family: str, side: int, registers: int) -> int:
-    """How many blocks an SM of an H100 holds at a time."""
-    warps = -(-side * planes_of_block(family, side) // 32)
-    by_registers = SM_90_REGISTERS // (warps * 32 * -(-registers // 8) * 8)
-    by_shared = SM_90_SHARED // (shared_of_block(family, side) + 1024)  # 1 KB of each block is the system's
-    return min(by_registers, by_shared, SM_90_WARPS // warps, 32)
-
-
-def registers_of(family: str, side: int, architecture: str) -> int:
-    wanted = (f"{family}<{side}>", architecture)
-    return next(k.registers for k in kernels() if (k.family, k.architecture) == wanted)
-
-
 def span(values: list[int]) -> str:
     return "-" if not values else str(values[0]) if min(values) == max(values) else f"{min(values)}-{max(values)}"
+
+
+def shared_of_halves(family: str, side: int, tiles: int = 1) -> int:
+    """The same of csrc/cuda/halves.hpp: nothing, 32 rows of a plane for each image, 64 columns."""
+    rows = tiles * 32 * (side + 17) + 3 * (side + 32) + 16
+    return {"HalvesIn": 0, "HalvesRows": rows, "HalvesOut": 64 * side + 16}[family] * FLOAT_BYTES
 
 
 def shared_text(found: list[Kernel]) -> str:
@@ -148,8 +140,13 @@ def shared_text(found: list[Kernel]) -> str:
     if side is None:
         return f"to {MOST_OF_BLOCK // 1024}" if name == "TileKernel<false>" else "under 48"
     family = name.split("<")[0]
-    tiles = [n for n in (1, 2, 3) if n == 1 or (family == "SquareCombine" and planes_of_block(family, side, n))]
-    return " / ".join(f"{shared_of_block(family, side, n) / 1024:.0f}" for n in tiles)
+    many = family in ("SquareCombine", "HalvesRows")
+    if family.startswith("Halves"):
+        sizes = [shared_of_halves(family, side, n) for n in (1, 2, 3)]
+        sizes = [size for size in sizes[: 3 if many else 1] if size <= MOST_OF_BLOCK]
+    else:
+        sizes = [shared_of_block(family, side, n) for n in (1, 2, 3)[: 3 if many else 1] if planes_of_block(family, side, n)]
+    return " / ".join(f"{size / 1024:.0f}" for size in sizes)
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:

@@ -83,6 +83,17 @@ def test_shared_memory_is_what_launches_ask_for(
         assert shared == resources.shared_of_block(family, side, tiles)
 
 
+@pytest.mark.parametrize("side", [128, 256])
+def test_shared_memory_of_halves(side: int, resources: ModuleType, emulator: Emulator) -> None:
+    x = torch.zeros((2, 1, side, side))
+    s, t = sd.Level(-0.1, 0.5, 0.2, 1e-2), sd.Level(-0.4, 1.0, 0.6, 1e-2)
+    emulator.begin(dry=True)
+    sd.posterior_sample(x, x, s, t)
+    shared = [launch[3] for launch in emulator.report()["log"]]
+    families = ("HalvesIn", "HalvesIn", "HalvesRows", "HalvesOut")
+    assert shared == [resources.shared_of_halves(family, side, 2) for family in families]
+
+
 def test_doubles_have_no_kernels_of_squares(emulator: Emulator) -> None:
     emulator.begin(dry=True)
     sd.dct_blur(torch.zeros((3, 1, 32, 32), dtype=torch.float64), 1.0)
@@ -98,5 +109,7 @@ def test_no_kernel_spills(resources: ModuleType) -> None:
     found = resources.kernels()
     built = {f"sm_{number}" for number in re.findall(r"\d+", sd.build_info()["cuda_architectures"])}
     assert {kernel.architecture for kernel in found} == built
-    assert {"SquareLevel<64, float>", "SquareCombine<128, float>"} <= {kernel.name for kernel in found}
+    assert {"SquareLevel<64, float>", "SquareCombine<128, float>", "HalvesRows<256, float>"} <= {
+        kernel.name for kernel in found
+    }
     assert resources.breaches(found) == []

@@ -91,9 +91,28 @@ SPARE_SQUARES = {
     # a thread that adds drawn noise happens to add it to its own column
     ("diffuse", 8): [(0, 2)],
     ("diffuse", 16): [(0, 2)],
-    # two planes of 128 x 128 do not fit into shared memory: panels, whose rows begin with gains and noise (below)
-    ("markov", 128): [(2, 0), (2, 1)],
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "launches"),
+    [
+        ("markov", 128, ["columns in", "columns in", "rows", "columns out"]),
+        ("markov, noise given", 128, ["columns in"] * 3 + ["rows", "columns out"]),
+        ("blur", 256, ["columns in", "rows", "columns out"]),
+        ("diffuse", 256, ["columns in", "rows", "columns out"]),
+        ("markov", 256, ["columns in", "columns in", "rows", "columns out"]),
+        ("filter", 256, ["columns in", "rows", "columns out"]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_halves(name: str, side: int, launches: list[str], dtype: torch.dtype, emulator: Emulator) -> None:
+    """Planes that are transformed by halves of their lines."""
+    x = image((1, 1, side, side), dtype)
+    assert not_missed(emulator, CALLS[name], x) == []
+    emulator.begin(1)
+    CALLS[name](x)
+    assert [launch[0] for launch in emulator.report()["log"]] == [f"halves, {kernel}" for kernel in launches]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)

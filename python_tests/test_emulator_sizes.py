@@ -136,7 +136,7 @@ def test_an_empty_batch_launches_nothing(emulator: Emulator, shape: tuple[int, .
 
 def assert_sound(plan: dict[str, Any], height: int, width: int) -> None:
     assert plan["chunk"] <= max(plan["planes"], 1)
-    assert plan["scratch_bytes"] <= 20 * 2**20 or plan["chunk"] == 1
+    assert plan["scratch_bytes"] <= 256 * 2**20 or plan["chunk"] == 1
     for one in plan["passes"]:
         assert one["threads"] % 32 == 0
         assert 64 <= one["threads"] <= 256
@@ -177,12 +177,12 @@ def test_which_sizes_are_one_pass() -> None:
     assert tilings(256, 256, images=2, noise=True) == ["columns", "columns", "rows", "columns"]
 
 
-@pytest.mark.parametrize(("l2_megabytes", "scratch_megabytes"), [(6, 8), (40, 20), (50, 25), (96, 48)])
-def test_256_and_512_stay_in_the_cache(l2_megabytes: int, scratch_megabytes: int) -> None:
+@pytest.mark.parametrize("megabytes", [1, 8, 256])
+def test_what_lies_between_the_passes_is_bounded(megabytes: int) -> None:
     for side in (256, 512):
-        plan = load().tile_plan("combine", 256, 3, side, side, l2_bytes=l2_megabytes * 2**20)
-        assert plan["chunk"] == scratch_megabytes * 2**20 // (4 * side * side)
-        assert plan["scratch_bytes"] == scratch_megabytes * 2**20
+        plan = load().tile_plan("combine", 4096, 3, side, side, scratch_bytes=megabytes * 2**20)
+        assert plan["chunk"] == megabytes * 2**20 // (4 * side * side)
+        assert plan["scratch_bytes"] == megabytes * 2**20
         assert [(one["panels"], one["threads"]) for one in plan["passes"]] == [(side // 32, 256)] * 3
         # three blocks or more on an SM that has 228 KB
         assert all(one["shared_bytes"] <= 72 * 1024 for one in plan["passes"])

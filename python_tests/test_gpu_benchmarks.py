@@ -180,6 +180,35 @@ def test_the_programs_of_the_stages_start(name: str, monkeypatch: pytest.MonkeyP
     assert code == 0, text
 
 
+KERNEL = '"{}","void softdiff::k::run_phases<softdiff::k::{}, float>>(T1::Params, long)","{}","{}","{}"'
+COUNTED = [
+    (0, "SquareLevel<(int)32", "gpu__time_duration.sum", "us", "19.5"),
+    (0, "SquareLevel<(int)32", "smsp__inst_executed.sum", "inst", "10,223,616"),
+    (1, "HalvesIn<(int)256", "smsp__inst_executed.sum", "inst", "4,915,200"),
+    (1, "HalvesIn<(int)256", "dram__bytes.sum", "Mbyte", "25.5"),
+    (2, "HalvesRows<(int)256", "smsp__inst_executed.sum", "inst", "983,040"),
+]
+PROFILED = """==PROF== Connected to process 9
+CALL dct_blur 32
+==PROF== Profiling "run_phases" - 0: 0%....100% - 3 passes
+CALL dct_blur 256
+==PROF== Profiling "run_phases" - 1: 0%....100% - 3 passes
+==PROF== Profiling "run_phases" - 2: 0%....100% - 3 passes
+==PROF== Disconnected from process 9
+"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
+""" + "\n".join(KERNEL.format(*line) for line in COUNTED)
+
+
+def test_what_ncu_counts_is_the_kernels_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = load("gpu_profile", monkeypatch).read_log(PROFILED)
+    assert [(row["operator"], row["side"], row["kernel"]) for row in rows] == [
+        ("dct_blur", 32, "SquareLevel<32>"), ("dct_blur", 256, "HalvesIn<256>"), ("dct_blur", 256, "HalvesRows<256>"),
+    ]  # fmt: skip
+    assert [row["instructions_a_pixel"] for row in rows] == [52.0, 25.0, 5.0]
+    assert rows[0]["nanoseconds"] == 19500.0
+    assert rows[1]["bytes"] == 25.5e6
+
+
 COLLECTED = """
 ==================================== ERRORS ====================================
 _______________ ERROR collecting python_tests/test_training.py ________________

@@ -165,7 +165,7 @@ Image taken(const TensorView& view, std::vector<py::object>& copies) {
     return image;
 }
 
-Running::Running(int device) : device_(device), stream_(current_stream(device)), l2_bytes_(cuda_l2_bytes(device)) {}
+Running::Running(int device) : device_(device), stream_(current_stream(device)) {}
 
 void* Running::workspace(std::int64_t bytes) {
     const py::gil_scoped_acquire held;

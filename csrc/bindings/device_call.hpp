@@ -42,7 +42,8 @@ class DeviceLevel {
 };
 
 // The noise that a kernel draws: none (None), from a number, from an int64 tensor on the device, or in an eager call from a
-// seed that is drawn when all is checked: from a generator of the device (draw_device_seed), or by a generator of the CPU, which gives the noise that it gives there.
+// seed that is drawn when all is checked: from a generator of the device (draw_device_seed), or by a generator of the CPU,
+// which gives the noise that it gives there.
 class DeviceSeed {
   public:
     DeviceSeed(const Call& call, pybind11::handle argument, bool noise_given, int device);
@@ -73,7 +74,7 @@ class Running final : public cuda::Memory {
     // Puts the kernels of a task on the stream.
     template <class Task>
     void run(void (*kernels)(const Task&, const cuda::Place&), const Task& task) {
-        const cuda::Place place{device_, stream_, l2_bytes_, this};
+        const cuda::Place place{device_, stream_, this};
         const WithoutGil released;
         kernels(task, place);
     }
@@ -81,7 +82,6 @@ class Running final : public cuda::Memory {
   private:
     int device_;
     void* stream_;
-    std::int64_t l2_bytes_;
     std::vector<pybind11::object> workspaces_;  // given back in the order of the stream
 };
 

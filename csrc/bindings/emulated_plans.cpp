@@ -59,7 +59,7 @@ Task sized(std::int64_t batch, std::int64_t channels, std::int64_t height, std::
 
 template <class T>
 py::dict plan(const std::string& operation, std::int64_t batch, std::int64_t channels, std::int64_t height, std::int64_t width,
-              int images, bool noise, std::int64_t l2_bytes) {
+              int images, bool noise, std::int64_t scratch_bytes) {
     const Dtype dtype = sizeof(T) == sizeof(double) ? Dtype::kFloat64 : Dtype::kFloat32;
     if (operation == "combine") {
         auto task = sized<cuda::Combine>(batch, channels, height, width, dtype);
@@ -68,15 +68,15 @@ py::dict plan(const std::string& operation, std::int64_t batch, std::int64_t cha
         task.s.field[1].number = task.t.field[1].number = 1.0;
         task.draw_noise = noise;
         for (int i = 0; i < images; ++i) task.term[i].data = &task;  // anything: it is not looked at
-        return described(plan_combine<T>(combine_params(task), l2_bytes));
+        return described(plan_combine<T>(combine_params(task), scratch_bytes));
     }
     if (operation == "energy")
-        return described(plan_energy<T>(sized<cuda::Energy>(batch, channels, height, width, dtype), l2_bytes));
+        return described(plan_energy<T>(sized<cuda::Energy>(batch, channels, height, width, dtype), scratch_bytes));
     auto task = sized<cuda::Transform>(batch, channels, height, width, dtype);
     task.inverse = operation == "idct";
     task.rows_only = operation == "rows";
     if (!task.rows_only && !task.inverse && operation != "dct") throw std::invalid_argument("no operation " + operation);
-    return described(plan_transform<T>(task, l2_bytes));
+    return described(plan_transform<T>(task, scratch_bytes));
 }
 
 }  // namespace
@@ -85,13 +85,13 @@ void define_plans(py::module_& m) {
     m.def(
         "tile_plan",
         [](const std::string& operation, std::int64_t batch, std::int64_t channels, std::int64_t height, std::int64_t width,
-           bool wide, int images, bool noise, std::int64_t l2_bytes) {
-            return wide ? plan<double>(operation, batch, channels, height, width, images, noise, l2_bytes)
-                        : plan<float>(operation, batch, channels, height, width, images, noise, l2_bytes);
+           bool wide, int images, bool noise, std::int64_t scratch_bytes) {
+            return wide ? plan<double>(operation, batch, channels, height, width, images, noise, scratch_bytes)
+                        : plan<float>(operation, batch, channels, height, width, images, noise, scratch_bytes);
         },
         py::arg("operation"), py::arg("batch"), py::arg("channels"), py::arg("height"), py::arg("width"),
-        py::arg("wide") = false, py::arg("images") = 1, py::arg("noise") = false, py::arg("l2_bytes") = std::int64_t{40} << 20,
-        "The passes of `combine`, `dct`, `idct`, `rows` or `energy`.");
+        py::arg("wide") = false, py::arg("images") = 1, py::arg("noise") = false,
+        py::arg("scratch_bytes") = std::int64_t{256} << 20, "The passes of `combine`, `dct`, `idct`, `rows` or `energy`.");
 }
 
 }  // namespace softdiff

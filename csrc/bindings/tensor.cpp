@@ -287,7 +287,8 @@ py::object draw_device_seed(py::handle generator, int device) {
     const auto offset = py::cast<std::uint64_t>(from.attr("get_offset")());
     std::uint64_t mixed = py::cast<std::uint64_t>(from.attr("initial_seed")());
     from.attr("set_offset")(offset + kStep);
-    // SplitMix64 (Steele, Lea, Flood 2014) of the seed, then of that and the offset: neighbours of either have nothing in common.
+    // SplitMix64 (Steele, Lea, Flood 2014) of the seed, then of that and the offset: neighbours of either have nothing in
+    // common.
     for (const std::uint64_t next : {std::uint64_t{0}, offset}) {
         mixed += next + 0x9E3779B97F4A7C15U;
         mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9U;

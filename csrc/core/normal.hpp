@@ -65,7 +65,9 @@ struct Product {
 SOFTDIFF_INLINE Product product(std::uint32_t a, std::uint32_t b) {
     Product halves;
 #if defined(__CUDA_ARCH__)
-    asm("{ .reg .u64 both; mul.wide.u32 both, %2, %3; mov.b64 {%0, %1}, both; }" : "=r"(halves.low), "=r"(halves.high) : "r"(a), "r"(b));
+    asm("{ .reg .u64 both; mul.wide.u32 both, %2, %3; mov.b64 {%0, %1}, both; }"
+        : "=r"(halves.low), "=r"(halves.high)
+        : "r"(a), "r"(b));
 #else
     const std::uint64_t both = std::uint64_t{a} * b;
     halves = {static_cast<std::uint32_t>(both), static_cast<std::uint32_t>(both >> 32)};

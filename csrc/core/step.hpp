@@ -117,8 +117,8 @@ struct StepCoefficients {
 // near 1, and fade + 1 will do.
 SOFTDIFF_INLINE bool needs_rest(Prediction prediction) { return prediction == Prediction::kV; }
 
-// decay_s = exp(-lam tau_s); rest = exp(-lam (tau_t - tau_s)), and fade = rest - 1 without cancellation. `square_root` is passed
-// in: SIMD vectors have their own.
+// decay_s = exp(-lam tau_s); rest = exp(-lam (tau_t - tau_s)), and fade = rest - 1 without cancellation. `square_root` is
+// passed in: SIMD vectors have their own.
 template <class V, class T, class SquareRoot>
 SOFTDIFF_INLINE StepCoefficients<V> step_coefficients(const StepConstants<T>& k, V decay_s, V fade, V rest,
                                                       SquareRoot square_root) {

@@ -108,10 +108,9 @@ void coefficients<Arithmetic>(const CoefficientTask& task) {
             for (std::int64_t w = 0; w < task.width; ++w, ++p) {
                 const double row = row_step * static_cast<double>(h), column = column_step * static_cast<double>(w);
                 const double lam = row * row + column * column;
-                const auto c = step_coefficients<T, T>(constants, static_cast<T>(std::exp(-lam * s.tau)),
-                                                       static_cast<T>(std::expm1(-lam * (t.tau - s.tau))),
-                                                       static_cast<T>(std::exp(-lam * (t.tau - s.tau))),
-                                                       [](T v) { return std::sqrt(std::max(v, T{0})); });
+                const auto c = step_coefficients<T, T>(
+                    constants, static_cast<T>(std::exp(-lam * s.tau)), static_cast<T>(std::expm1(-lam * (t.tau - s.tau))),
+                    static_cast<T>(std::exp(-lam * (t.tau - s.tau))), [](T v) { return std::sqrt(std::max(v, T{0})); });
                 p[0] = c.p;
                 p[area] = c.q;
                 p[2 * area] = c.w;

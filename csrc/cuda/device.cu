@@ -26,13 +26,6 @@ bool cuda_capturing(void* stream) {
     return error != cudaSuccess || status != cudaStreamCaptureStatusNone;
 }
 
-std::int64_t cuda_l2_bytes(int device) {
-    int bytes = 0;
-    if (cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, device) == cudaSuccess) return bytes;
-    cudaGetLastError();
-    return 0;
-}
-
 void cuda_upload(void* to, const void* host, std::int64_t bytes, int device, void* stream) {
     const DeviceGuard guard(device);
     const auto on = static_cast<cudaStream_t>(stream);

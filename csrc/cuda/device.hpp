@@ -14,9 +14,6 @@ std::vector<std::string> cuda_device_names();
 // Whether a CUDA graph is being captured from a stream.
 bool cuda_capturing(void* stream);
 
-// Bytes of the L2 cache; 0 where the driver does not say.
-std::int64_t cuda_l2_bytes(int device);
-
 // Copies host memory to a device and waits for the end: what every stream may read from then on. Throws std::runtime_error.
 void cuda_upload(void* to, const void* host, std::int64_t bytes, int device, void* stream);
 

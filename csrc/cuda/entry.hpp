@@ -57,8 +57,10 @@ void run_combine(const cuda::Combine& task, Launcher& launcher) {
     });
     if constexpr (std::is_same_v<T, float>) {
         const bool square = task.height == task.width && params.planes < kMostPlanes;
-        if (!taken && square && task.width == 128 && halves_take<128, T>(params)) return halves_combine<128, T>(params, launcher);
-        if (!taken && square && task.width == 256 && halves_take<256, T>(params)) return halves_combine<256, T>(params, launcher);
+        if (!taken && square && task.width == 128 && halves_take<128, T>(params))
+            return halves_combine<128, T>(params, launcher);
+        if (!taken && square && task.width == 256 && halves_take<256, T>(params))
+            return halves_combine<256, T>(params, launcher);
     }
     if (!taken) generic_combine<T>(params, launcher);
 }

@@ -126,7 +126,8 @@ template <class T>
 struct Four {
     T value[4];
 
-    SOFTDIFF_INLINE Four(T all = T(0)) : value{all, all, all, all} {}  // NOLINT(google-explicit-constructor): it stands for four
+    SOFTDIFF_INLINE Four(T all = T(0))
+        : value{all, all, all, all} {}  // NOLINT(google-explicit-constructor): it stands for four
     template <class Body>
     static SOFTDIFF_INLINE Four of(Body body) {
         Four four;

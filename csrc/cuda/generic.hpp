@@ -77,20 +77,20 @@ void run_plan(Launcher& launcher, TilePlan<T>& plan) {
 
 template <class T, class Launcher>
 void generic_combine(const CombineParams& params, Launcher& launcher) {
-    TilePlan<T> plan = plan_combine<T>(params, launcher.l2_bytes());
+    TilePlan<T> plan = plan_combine<T>(params, launcher.most_scratch_bytes());
     run_plan(launcher, plan);
 }
 
 template <class T, class Launcher>
 void generic_transform(const cuda::Transform& task, Launcher& launcher) {
-    TilePlan<T> plan = plan_transform<T>(task, launcher.l2_bytes());
+    TilePlan<T> plan = plan_transform<T>(task, launcher.most_scratch_bytes());
     run_plan(launcher, plan);
 }
 
 // Per plane into `partial` [batch channels], in the type of the arithmetic.
 template <class T, class Launcher>
 void generic_energy(const cuda::Energy& task, void* partial, Launcher& launcher) {
-    TilePlan<T> plan = plan_energy<T>(task, launcher.l2_bytes());
+    TilePlan<T> plan = plan_energy<T>(task, launcher.most_scratch_bytes());
     if (plan.planes == 0) return;
     TilePass<T>& last = plan.passes.back();
     const std::int64_t panels = last.panels;

@@ -1,5 +1,4 @@
-// Combinations of square planes that a block cannot hold: 256, and 128 with more images than one. Three passes over some planes
-// at a time, so that what lies between stays in the L2 cache (`planes_of_chunk`):
+// Combinations of square planes that a block cannot hold: 256, and 128 with more images than one. Three passes:
 //
 //   HalvesIn     C2 of the columns of an image, from the image to a scratch tensor; once for each image
 //   HalvesRows   C2 of 32 rows, gains and noise, C3 of the rows, from scratch tensor to scratch tensor
@@ -7,8 +6,8 @@
 //
 // A line of N is two lines of n = N / 2 (core/codelets.hpp): C2(N) is C2(n) of the sums x[i] + x[N-1-i], which gives the even
 // frequencies, and C4(n) of the differences, which gives the odd ones; C3(N) the transpose. A thread has one of the two in
-// registers. The threads of a warp have the same half, so none waits for another codelet, and there are no butterflies. In a tile
-// a row has its even frequencies first, then the odd ones.
+// registers. The threads of a warp have the same half, so none waits for another codelet, and there are no butterflies. In a
+// tile a row has its even frequencies first, then the odd ones.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +31,7 @@ struct HalvesParams {
 template <int N, class T>
 struct Halves {
     static constexpr int kHalf = N / 2;
-    static constexpr int kLines = 32;     // of a warp
+    static constexpr int kLines = 32;  // of a warp
     static constexpr int kBlocks = N >= 256 ? 3 : 4;
     using Codes = Codelet<T, T, kHalf>;
     using Whole = SquarePlane<N, T>;
@@ -71,8 +70,9 @@ struct Halves {
     };
 };
 
-// A block has one half of its columns, neighbouring blocks the two halves of the same ones: while the blocks of a multiprocessor
-// are of one kind, as they are at first where their number is even, it needs one codelet, and the instruction cache holds it.
+// A block has one half of its columns, neighbouring blocks the two halves of the same ones: while the blocks of a
+// multiprocessor are of one kind, as they are at first where their number is even, it needs one codelet, and the instruction
+// cache holds it.
 template <int N, class T>
 struct HalvesIn {
     using Line = Halves<N, T>;
@@ -131,7 +131,7 @@ struct HalvesRows {
     static constexpr int kMostPhases = 0;  // so that C2, C3 and C4 stand there once (square_combine.hpp)
     static constexpr int kMaxThreads = 2 * Line::kLines * kTerms, kMinBlocks = 2;
     static constexpr int kRows = Line::kLines;
-    static constexpr int kOdd = N / 2 + 16;      // where a row of a tile has its odd frequencies: in other banks than the even ones
+    static constexpr int kOdd = N / 2 + 16;  // where a row of a tile has its odd frequencies: in other banks than the even ones
     static constexpr int kStride = kOdd + N / 2 + 1;
     static constexpr int kTile = kRows * kStride;
     static constexpr int kTable = 3 * (N + kRows) + kConstants + kTerms + 1;
@@ -197,10 +197,12 @@ struct HalvesRows {
     static SOFTDIFF_INLINE void fill(const CombineParams& p, std::int64_t b, std::int64_t c, int first, Where where,
                                      const GainTables<View>& tables) {
         const Level t = level_at<Space>(p.task.t, b), s = p.task.kind == GainKind::kStep ? level_at<Space>(p.task.s, b) : t;
-        fill_axis<T>(p.task, s, t, N, kRows, where.thread, where.threads, [&](int k) { return first + k; }, tables.row_decay,
-                     tables.row_fade, tables.row_rest);
-        fill_axis<T>(p.task, s, t, N, N, where.thread, where.threads, [](int k) { return k; }, tables.column_decay,
-                     tables.column_fade, tables.column_rest);
+        fill_axis<T>(
+            p.task, s, t, N, kRows, where.thread, where.threads, [&](int k) { return first + k; }, tables.row_decay,
+            tables.row_fade, tables.row_rest);
+        fill_axis<T>(
+            p.task, s, t, N, N, where.thread, where.threads, [](int k) { return k; }, tables.column_decay, tables.column_fade,
+            tables.column_rest);
         if (where.thread == 0) fill_constants<Space, T>(p, b, c, tables);
     }
 
@@ -209,7 +211,8 @@ struct HalvesRows {
     static SOFTDIFF_INLINE void for_pairs(Where where, Body body) {
         SOFTDIFF_UNROLL_8
         for (int e = where.thread; e < kRows * Line::kHalf; e += where.threads)
-            body(static_cast<int>(static_cast<unsigned>(e) / Line::kHalf), static_cast<int>(static_cast<unsigned>(e) % Line::kHalf));
+            body(static_cast<int>(static_cast<unsigned>(e) / Line::kHalf),
+                 static_cast<int>(static_cast<unsigned>(e) % Line::kHalf));
     }
     static SOFTDIFF_INLINE std::int64_t scratch_offset(const Params& p, const Place& at, int slot) {
         return slot * p.scratch_values + at.local * (N * N) + at.first * N;
@@ -257,10 +260,14 @@ struct HalvesRows {
         for_quads<T>(quads, draws ? seed_of<Space>(p.task.seed) : 0, where.thread, where.threads, [&](int first, auto draw) {
             NormalQuad<T> noise{};
             if (draws) noise = draw();
-            mixer.quad(tiles, [&](int k) -> typename Mixer::At {
-                const int position = first + k * kNormalLanes, row = Whole::row_of(position), w = Whole::column_of(position);
-                return {true, at.first + row, w, row, w, row * kStride + place(w)};
-            }, noise);
+            mixer.quad(
+                tiles,
+                [&](int k) -> typename Mixer::At {
+                    const int position = first + k * kNormalLanes, row = Whole::row_of(position),
+                              w = Whole::column_of(position);
+                    return {true, at.first + row, w, row, w, row * kStride + place(w)};
+                },
+                noise);
         });
     }
 };
@@ -290,8 +297,7 @@ struct HalvesOut {
         if (i == 1) return out<Space>(p.combine, at, where, tile, numbers);
         const bool odd = where.thread >= kColumns;
         const int column = where.thread % kColumns;
-        const auto from =
-            Space::global(p.scratch) + (at.local * (N * N) + (odd ? N : 0) + at.first + column);
+        const auto from = Space::global(p.scratch) + (at.local * (N * N) + (odd ? N : 0) + at.first + column);
         T x[Line::kHalf], y[Line::kHalf];
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) x[k] = from[2 * k * N];
@@ -300,7 +306,8 @@ struct HalvesOut {
         View own = tile + ((odd ? kTile / 2 : 0) + column);
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) own[k * kColumns] = y[k];
-        if (where.thread == 0) fill_constants<Space, T>(p.combine, at.b, at.c, GainTables<View>{{}, {}, {}, {}, {}, {}, constants, numbers});
+        if (where.thread == 0)
+            fill_constants<Space, T>(p.combine, at.b, at.c, GainTables<View>{{}, {}, {}, {}, {}, {}, constants, numbers});
     }
 
   private:
@@ -330,8 +337,8 @@ struct HalvesOut {
                     with_word<T>(p.task.dtype, [&](auto as) {
                         SOFTDIFF_UNROLL
                         for (int k = 0; k < 4; ++k)
-                            v[k] += pixel_terms<Space, T, typename decltype(as)::Type>(
-                                p, numbers, offsets, row, at.first + lane + k * kNormalLanes);
+                            v[k] += pixel_terms<Space, T, typename decltype(as)::Type>(p, numbers, offsets, row,
+                                                                                       at.first + lane + k * kNormalLanes);
                     });
                 }
                 const std::int64_t of_row = begin + row * N;
@@ -355,7 +362,7 @@ bool halves_take(const CombineParams& p) {
 template <int N, class T, class Launcher>
 void halves_combine(const CombineParams& combine, Launcher& launcher) {
     const std::int64_t plane_bytes = N * N * combine.spectral_terms * static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t chunk = planes_of_chunk(combine.planes, plane_bytes, launcher.l2_bytes());
+    const std::int64_t chunk = planes_of_chunk(combine.planes, plane_bytes, launcher.most_scratch_bytes());
     HalvesParams<T> p{combine, 0, 0, static_cast<T*>(launcher.workspace(chunk * plane_bytes)), chunk * N * N, 0, 0};
     for (; p.first_plane < combine.planes; p.first_plane += chunk) {
         p.count = std::min(chunk, combine.planes - p.first_plane);

@@ -12,7 +12,8 @@
 // shared or global memory. A block sees only what it wrote itself to global memory, and what earlier launches did.
 //
 // A Launcher puts kernels on a stream and finds memory: launcher.template run<Kernel>(shape, params) (nothing for 0 blocks),
-// launcher.workspace(bytes) and launcher.table(key, host, bytes), which are those of cuda::Memory, and launcher.l2_bytes().
+// launcher.workspace(bytes) and launcher.table(key, host, bytes), which are those of cuda::Memory, and
+// launcher.most_scratch_bytes(), how much a chunk of large planes may take of it.
 // CUDA's Launcher is in launcher.cuh, the emulator's in emulation/launcher.hpp.
 #pragma once
 
@@ -41,8 +42,8 @@ struct Where {
     int threads;
 };
 
-// The same place, but the compiler does not know it. In a loop over phases what is worked out from it is worked out by each phase
-// anew, and takes no registers from the others.
+// The same place, but the compiler does not know it. In a loop over phases what is worked out from it is worked out by each
+// phase anew, and takes no registers from the others.
 SOFTDIFF_INLINE Where forgotten(Where where) {
 #if defined(__CUDA_ARCH__)
     asm volatile("" : "+r"(where.thread));

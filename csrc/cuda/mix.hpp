@@ -229,8 +229,8 @@ struct Quads {
     }
 };
 
-// body(position of the first element, draw) of each quad, shared out among the threads; draw() makes the four numbers. Two quads
-// at once: so the keys of Philox's rounds are worked out half as often.
+// body(position of the first element, draw) of each quad, shared out among the threads; draw() makes the four numbers. Two
+// quads at once: so the keys of Philox's rounds are worked out half as often.
 template <class T, bool Whole, class Body>
 SOFTDIFF_INLINE void for_quads(const Quads<Whole>& quads, std::uint64_t seed, int thread, int threads, Body body) {
     const int size = quads.size();

@@ -140,7 +140,8 @@ struct StepMaps {
         auto constants = Space::template shared<T>(shared, 0);
         if (i == 0) {
             if (where.thread == 0)
-                put_step<T>(make_step_constants<T>(s, t, p.task.rule, p.task.parameter, p.task.prediction, PowersTo<T>()), constants);
+                put_step<T>(make_step_constants<T>(s, t, p.task.rule, p.task.parameter, p.task.prediction, PowersTo<T>()),
+                            constants);
             return;
         }
         const StepConstants<T> k = get_step<T>(constants, p.task.rule, p.task.prediction);

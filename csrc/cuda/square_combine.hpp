@@ -185,8 +185,8 @@ struct SquareCombine {
     template <class Space, class View>
     static SOFTDIFF_INLINE void fill(const Params& p, const typename Square::Place& at, const GainTables<View>& tables) {
         const Level t = level_at<Space>(p.task.t, at.b), s = level_at<Space>(p.task.s, at.b);
-        fill_axis<T>(p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade,
-                     tables.row_rest);
+        fill_axis<T>(
+            p.task, s, t, N, N, at.line, N, [](int k) { return k; }, tables.row_decay, tables.row_fade, tables.row_rest);
         if (at.line == 0) fill_constants<Space, T>(p, at.b, at.c, tables);
     }
 
@@ -201,10 +201,14 @@ struct SquareCombine {
         for_quads<T>(quads, draws ? seed_of<Space>(p.task.seed) : 0, at.line, N, [&](int first, auto draw) {
             NormalQuad<T> noise{};
             if (draws) noise = draw();
-            mixer.quad(tile, [&](int k) -> typename Mixer::At {
-                const int position = first + k * kNormalLanes, h = Square::row_of(position), w = Square::column_of(position);
-                return {quads.has(position), h, w, h, w, Square::place(position)};
-            }, noise);
+            mixer.quad(
+                tile,
+                [&](int k) -> typename Mixer::At {
+                    const int position = first + k * kNormalLanes, h = Square::row_of(position),
+                              w = Square::column_of(position);
+                    return {quads.has(position), h, w, h, w, Square::place(position)};
+                },
+                noise);
         });
     }
 };

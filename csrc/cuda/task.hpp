@@ -93,7 +93,6 @@ class Memory {
 struct Place {
     int device;
     void* stream;  // cudaStream_t
-    std::int64_t l2_bytes;
     Memory* memory;
 };
 

@@ -95,8 +95,7 @@ struct TileBlock {
             to.row_fade, to.row_rest);
         fill_axis<T>(
             task, s, t, width, columns, where.thread, where.threads,
-            [&](int w) { return static_cast<int>(column_frequency[w]); }, to.column_decay, to.column_fade,
-            to.column_rest);
+            [&](int w) { return static_cast<int>(column_frequency[w]); }, to.column_decay, to.column_fade, to.column_rest);
     }
 
     // ---- into the tile ---------------------------------------------------------------------------------------------

@@ -56,10 +56,10 @@ TilePlan<T> plan_of(const Task& task) {
 }
 
 template <class T>
-void use_scratch(TilePlan<T>& plan, int tensors, std::int64_t l2_bytes) {
+void use_scratch(TilePlan<T>& plan, int tensors, std::int64_t scratch_bytes) {
     plan.scratch_tensors = tensors;
     const std::int64_t plane_bytes = plan.height * plan.width * tensors * static_cast<std::int64_t>(sizeof(T));
-    plan.chunk = planes_of_chunk(plan.planes, plane_bytes, l2_bytes);
+    plan.chunk = planes_of_chunk(plan.planes, plane_bytes, scratch_bytes);
 }
 
 }  // namespace detail
@@ -86,7 +86,7 @@ void begin_rows(TileProgram<T>& program, const CombineParams& combine) {
 }  // namespace detail
 
 template <class T>
-TilePlan<T> plan_combine(const CombineParams& combine, std::int64_t l2_bytes) {
+TilePlan<T> plan_combine(const CombineParams& combine, std::int64_t scratch_bytes) {
     const cuda::Combine& task = combine.task;
     TilePlan<T> plan = detail::plan_of<T>(task);
     TilePass<T> pass = detail::pass_of<T>(task);
@@ -117,7 +117,7 @@ TilePlan<T> plan_combine(const CombineParams& combine, std::int64_t l2_bytes) {
         return plan;
     }
 
-    detail::use_scratch(plan, std::max(tiles, 1), l2_bytes);
+    detail::use_scratch(plan, std::max(tiles, 1), scratch_bytes);
     const auto scratch = [&](int i) { return detail::scratch_port<T>(i, task.height, task.width); };
     for (int i = 0; i < tiles; ++i) {
         TilePass<T> columns = pass;
@@ -174,7 +174,7 @@ void coefficients_to_rows(TileProgram<T>& program, bool to_image) {
 }  // namespace detail
 
 template <class T>
-TilePlan<T> plan_transform(const cuda::Transform& task, std::int64_t l2_bytes) {
+TilePlan<T> plan_transform(const cuda::Transform& task, std::int64_t scratch_bytes) {
     TilePlan<T> plan = detail::plan_of<T>(task);
     TilePass<T> pass = detail::pass_of<T>(task, task.rows_only);
     pass.params.source[0] = detail::port_of(task.input, task.dtype);
@@ -200,7 +200,7 @@ TilePlan<T> plan_transform(const cuda::Transform& task, std::int64_t l2_bytes) {
         plan.passes = {pass};
         return plan;
     }
-    detail::use_scratch(plan, 1, l2_bytes);
+    detail::use_scratch(plan, 1, scratch_bytes);
     TilePass<T> columns = pass, rows = pass;
     const Port scratch = detail::scratch_port<T>(0, task.height, task.width);
     choose_tiles(columns, Tiling::kColumnPanels, plan.planes, {});
@@ -244,7 +244,7 @@ void difference_to_columns(TileProgram<T>& program) {
 
 // The last pass writes the sum of each of its blocks.
 template <class T>
-TilePlan<T> plan_energy(const cuda::Energy& task, std::int64_t l2_bytes) {
+TilePlan<T> plan_energy(const cuda::Energy& task, std::int64_t scratch_bytes) {
     TilePlan<T> plan = detail::plan_of<T>(task);
     TilePass<T> pass = detail::pass_of<T>(task);
     pass.params.source[0] = detail::port_of(task.a, task.dtype);
@@ -264,7 +264,7 @@ TilePlan<T> plan_energy(const cuda::Energy& task, std::int64_t l2_bytes) {
         plan.passes = {pass};
         return plan;
     }
-    detail::use_scratch(plan, 1, l2_bytes);
+    detail::use_scratch(plan, 1, scratch_bytes);
     TilePass<T> columns = pass, rows = pass;
     columns.params.out = rows.params.source[0] = detail::scratch_port<T>(0, task.height, task.width);
     choose_tiles(columns, Tiling::kColumnPanels, plan.planes, {});

@@ -13,8 +13,7 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-constexpr std::int64_t kFewestScratchBytes = 8 << 20;  // of a chunk: less would leave most of a GPU without work
-constexpr std::int64_t kGlobalTileBytes = 256 << 20;   // of all blocks of a launch together
+constexpr std::int64_t kGlobalTileBytes = 256 << 20;  // of all blocks of a launch together
 constexpr std::int64_t kMostTileBytes = 32 << 20;  // of a block in global memory, where more than one line is to have a place
 constexpr int kRoomySharedBytes = 72 * 1024;       // leaves place for three blocks in an SM of 228 KB
 constexpr int kPanelLines = 32;
@@ -194,9 +193,9 @@ bool fits_whole(TilePass<T> pass, const TileNeeds& needs) {
     return pass.block_bytes() <= kMaxSharedBytes;
 }
 
-// Planes that go through the three passes together: what lies between stays in half of the L2 cache, beside the images.
-inline std::int64_t planes_of_chunk(std::int64_t planes, std::int64_t plane_bytes, std::int64_t l2_bytes) {
-    return std::clamp<std::int64_t>(std::max(l2_bytes / 2, kFewestScratchBytes) / plane_bytes, 1, planes);
+// Planes that go through the passes together, by what may lie in between (Launcher::most_scratch_bytes).
+inline std::int64_t planes_of_chunk(std::int64_t planes, std::int64_t plane_bytes, std::int64_t scratch_bytes) {
+    return std::clamp<std::int64_t>(scratch_bytes / plane_bytes, 1, planes);
 }
 
 }  // namespace SOFTDIFF_ISA

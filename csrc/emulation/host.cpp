@@ -9,8 +9,6 @@ namespace softdiff {
 
 std::vector<std::string> cuda_device_names() { return {"emulated"}; }
 
-std::int64_t cuda_l2_bytes(int /*device*/) { return 40 << 20; }
-
 bool cuda_capturing(void* /*stream*/) { return false; }
 
 void cuda_upload(void* to, const void* host, std::int64_t bytes, int /*device*/, void* /*stream*/) {

@@ -43,8 +43,8 @@ void know_output(const void* out, std::int64_t bytes) {
 }  // namespace
 
 template <>
-void combine<Arithmetic>(const Combine& task, const Place& place) {
-    EmulatedLauncher launcher(place.l2_bytes);
+void combine<Arithmetic>(const Combine& task, const Place& /*place*/) {
+    EmulatedLauncher launcher;
     for (const Image& image : task.term) know("image", task, image, stored(task.dtype));
     if (task.kind == GainKind::kMap)
         for (const Image& map : task.map) know("gain", task, map, kComputed);
@@ -57,8 +57,8 @@ void combine<Arithmetic>(const Combine& task, const Place& place) {
 }
 
 template <>
-void transform<Arithmetic>(const Transform& task, const Place& place) {
-    EmulatedLauncher launcher(place.l2_bytes);
+void transform<Arithmetic>(const Transform& task, const Place& /*place*/) {
+    EmulatedLauncher launcher;
     know("image", task, task.input, stored(task.dtype));
     know_output(task.out, task.batch * task.channels * task.height * task.width * stored(task.dtype));
     run_transform<Arithmetic>(task, launcher);
@@ -66,8 +66,8 @@ void transform<Arithmetic>(const Transform& task, const Place& place) {
 }
 
 template <>
-void energy<Arithmetic>(const Energy& task, const Place& place) {
-    EmulatedLauncher launcher(place.l2_bytes);
+void energy<Arithmetic>(const Energy& task, const Place& /*place*/) {
+    EmulatedLauncher launcher;
     know("image", task, task.a, stored(task.dtype));
     know("image", task, task.b, stored(task.dtype));
     know(task.level, task.batch);
@@ -77,8 +77,8 @@ void energy<Arithmetic>(const Energy& task, const Place& place) {
 }
 
 template <>
-void normal<Arithmetic>(const Normal& task, const Place& place) {
-    EmulatedLauncher launcher(place.l2_bytes);
+void normal<Arithmetic>(const Normal& task, const Place& /*place*/) {
+    EmulatedLauncher launcher;
     know(task.seed);
     know_output(task.out, task.size * stored(task.dtype));
     run_normal<Arithmetic>(task, launcher);
@@ -86,8 +86,8 @@ void normal<Arithmetic>(const Normal& task, const Place& place) {
 }
 
 template <>
-void coefficients<Arithmetic>(const Coefficients& task, const Place& place) {
-    EmulatedLauncher launcher(place.l2_bytes);
+void coefficients<Arithmetic>(const Coefficients& task, const Place& /*place*/) {
+    EmulatedLauncher launcher;
     know(task.s, task.batch);
     know(task.t, task.batch);
     know_output(task.out, task.batch * kTerms * task.height * task.width * stored(task.dtype));

@@ -18,13 +18,12 @@ inline namespace SOFTDIFF_ISA {
 
 class EmulatedLauncher {
   public:
-    explicit EmulatedLauncher(std::int64_t l2_bytes = 0)
-        : l2_bytes_(l2_bytes), random_(emulation::Machine::instance().order_seed()) {}
+    EmulatedLauncher() : random_(emulation::Machine::instance().order_seed()) {}
     ~EmulatedLauncher() { emulation::Machine::instance().forget_regions(); }
     EmulatedLauncher(const EmulatedLauncher&) = delete;
     EmulatedLauncher& operator=(const EmulatedLauncher&) = delete;
 
-    std::int64_t l2_bytes() const { return l2_bytes_; }
+    std::int64_t most_scratch_bytes() const { return 1 << 20; }  // so that small batches are several chunks
 
     void* workspace(std::int64_t bytes) {
         if (emulation::Machine::instance().dry()) return this;  // anything: nobody looks
@@ -68,7 +67,6 @@ class EmulatedLauncher {
     }
 
   private:
-    std::int64_t l2_bytes_;
     std::mt19937_64 random_;
     std::vector<std::unique_ptr<unsigned char[]>> memory_;
 };
