@@ -17,7 +17,7 @@ struct SquarePlane {
     static constexpr int kThreads = N * kPlanes;
     // Blocks of an SM that registers must allow: 168 registers a thread for 128, 128 for 64; with one tile a plane 72 for 32.
     static constexpr int kBlocks = N >= 128 ? 3 : N >= 64 ? 4 : 6;
-    static constexpr int kBlocksOfOneTile = N >= 128 ? 3 : N >= 64 ? 5 : N == 28 ? 6 : 7;
+    static constexpr int kBlocksOfOneTile = N >= 128 ? 3 : N >= 64 ? 4 : N == 28 ? 6 : 7;
     using Codes = Codelet<T, T, N>;
     using Quads = softdiff::Quads<N * N % kNormalBlock == 0>;  // of the pixels of a plane (mix.hpp)
 
@@ -34,8 +34,8 @@ struct SquarePlane {
         bool idle;
 
         SOFTDIFF_INLINE Place(Where where, std::int64_t all, const Divider& channels_apart, int planes_per_block)
-            : q(static_cast<int>(static_cast<unsigned>(where.thread) / N)),
-              line(static_cast<int>(static_cast<unsigned>(where.thread) % N)) {
+            : q(kPlanes == 1 ? 0 : static_cast<int>(static_cast<unsigned>(where.thread) / N)),
+              line(kPlanes == 1 ? where.thread : static_cast<int>(static_cast<unsigned>(where.thread) % N)) {
             const auto first = static_cast<std::uint32_t>(where.block) * static_cast<std::uint32_t>(planes_per_block);
             const std::uint32_t left = static_cast<std::uint32_t>(all) - first;
             const std::uint32_t index = first + static_cast<std::uint32_t>(q), sample = channels_apart.divide(index);
@@ -50,6 +50,7 @@ struct SquarePlane {
         return {ceil_of(planes, planes_per_block), N * planes_per_block,
                 planes_per_block * values_per_plane * static_cast<int>(sizeof(T))};
     }
+    static SOFTDIFF_INLINE int planes(const CombineParams& p) { return kPlanes == 1 ? 1 : p.planes_per_block; }
     // As many planes as fit, up to kPlanes.
     static int planes_per_block(int values_per_plane) {
         return std::min(kPlanes, kMaxSharedBytes / (values_per_plane * static_cast<int>(sizeof(T))));

@@ -87,7 +87,7 @@ struct SquareLevel {
         if (at.idle) return;
         auto tiles = Space::template shared<T>(shared, 0);
         using View = decltype(tiles);
-        View tile = tiles + at.q * Square::kTile, table = tiles + (p.planes_per_block * Square::kTile + at.q * kTable);
+        View tile = tiles + at.q * Square::kTile, table = tiles + (Square::planes(p) * Square::kTile + at.q * kTable);
         const GainTables<View> tables{table, table, table, table, table, table, table + N, table + (N + kConstants)};
         if (i == 3) return End::template add_noise<Space>(p, at, tile, tables.numbers);
         const auto column = Square::column(tile, at.line), row = Square::row(tile, at.line);
@@ -143,7 +143,7 @@ struct SquareCombine {
         auto tiles = Space::template shared<T>(shared, 0);
         using View = decltype(tiles);
         View tile = tiles + at.q * tiles_per_plane * Square::kTile;
-        View table = tiles + (p.planes_per_block * tiles_per_plane * Square::kTile + at.q * kTable);
+        View table = tiles + (Square::planes(p) * tiles_per_plane * Square::kTile + at.q * kTable);
         const GainTables<View> tables{table,     table + N,     table + 2 * N, table,
                                       table + N, table + 2 * N, table + 3 * N, table + (3 * N + kConstants)};
         if (i == 2) return mix<Space>(p, at, tile, tables);
