@@ -54,27 +54,30 @@ def call_all(sides: tuple[int, ...]) -> None:
 
 
 def read_log(text: str) -> list[Row]:
-    """Rows of what was printed: for each call its CALL line and ncu's progress of each kernel, then ncu's table."""
-    calls, current = [], ("", 0)
-    for line in text.splitlines():
-        if match := re.match(r"CALL (\S+) (\d+)", line):
-            current = (match[1], int(match[2]))
-        elif line.startswith("==PROF== Profiling"):
-            calls.append(current)
-    lines = [line for line in text.splitlines() if line.startswith('"')]
+    """Rows of what was printed: the calls in their order, then ncu's table of the kernels in theirs."""
+    calls = [(match[1], int(match[2])) for match in re.finditer(r"^CALL (\S+) (\d+)$", text, re.MULTILINE)]
     found: dict[str, Row] = {}
-    for entry in csv.DictReader(lines):
+    for entry in csv.DictReader(line for line in text.splitlines() if line.startswith('"')):
         row = found.setdefault(entry["ID"], {"kernel": kernel_name(entry["Kernel Name"])})
         for name, metric in METRICS.items():
             if entry["Metric Name"] == metric:
                 row[name] = float(entry["Metric Value"].replace(",", "")) * SCALES.get(entry["Metric Unit"], 1.0)
-    rows = [{"operator": operator, "side": side, **row} for (operator, side), row in zip(calls, found.values(), strict=True)]
+    rows, left = [], list(found.values())
+    for operator, side in calls:
+        kernels = [left.pop(0)]
+        while kernels[-1]["kernel"].startswith(BEFORE_THE_LAST):
+            kernels.append(left.pop(0))
+        rows += [{"operator": operator, "side": side, **kernel} for kernel in kernels]
+    if left:
+        raise ValueError(f"{len(left)} kernels more than {len(calls)} calls can have launched, first {left[0]['kernel']}")
     for row in rows:
         row["instructions_a_pixel"] = row["instructions"] * WARP / math.prod(shape_of(row["side"], NUMBERS))
     return rows
 
 
-SCALES = {"us": 1e3, "usecond": 1e3, "ms": 1e6, "msecond": 1e6, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}
+BEFORE_THE_LAST = ("HalvesIn", "HalvesRows")
+"""Kernels that another one of the same call follows; every other is the last of its call, at these sides."""
+SCALES = {"us": 1e3, "ms": 1e6, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}
 """To nanoseconds and bytes."""
 
 

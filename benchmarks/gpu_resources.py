@@ -21,8 +21,8 @@ MOST_OF_BLOCK = 99 * 1024  # kMaxSharedBytes of csrc/cuda/launch.hpp
 FLOAT_BYTES = 4
 ARITHMETIC = {"float": "float32", "double": "float64"}
 MOST_SPILLED = {("SquareLevel<128>", "sm_120"): 256}
-"""Bytes a thread that may be spilled; elsewhere none. For sm_120 alone ptxas wants some 25 registers more for the addresses of a
-column of 128: it stores and loads less than a byte a pixel for that, once, where a pixel moves eight."""
+"""Bytes a thread that may be spilled; elsewhere none. For sm_120 alone ptxas wants some 25 registers more for the addresses of
+a column of 128: it stores and loads less than a byte a pixel for that, once, where a pixel moves eight."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def span(values: list[int]) -> str:
 
 
 def shared_of_halves(family: str, side: int, tiles: int = 1) -> int:
-    """The same of csrc/cuda/halves.hpp: nothing, 32 rows of a plane for each image, 64 columns."""
-    rows = tiles * 32 * (side + 17) + 3 * (side + 32) + 16
+    """The same of csrc/cuda/halves.hpp: nothing, 32 rows of a plane for each image (of one: a level), 64 columns."""
+    rows = tiles * 32 * (side + 17) + (1 if tiles == 1 else 3) * (side + 32) + 16
     return {"HalvesIn": 0, "HalvesRows": rows, "HalvesOut": 64 * side + 16}[family] * FLOAT_BYTES
 
 

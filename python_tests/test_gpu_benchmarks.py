@@ -180,33 +180,36 @@ def test_the_programs_of_the_stages_start(name: str, monkeypatch: pytest.MonkeyP
     assert code == 0, text
 
 
-KERNEL = '"{}","void softdiff::k::run_phases<softdiff::k::{}, float>>(T1::Params, long)","{}","{}","{}"'
+KERNEL = '"{}","9","python3.12","void run_phases<{}, float>>(Params, long)","{}","{}","{}"'
 COUNTED = [
-    (0, "SquareLevel<(int)32", "gpu__time_duration.sum", "us", "19.5"),
-    (0, "SquareLevel<(int)32", "smsp__inst_executed.sum", "inst", "10,223,616"),
-    (1, "HalvesIn<(int)256", "smsp__inst_executed.sum", "inst", "4,915,200"),
-    (1, "HalvesIn<(int)256", "dram__bytes.sum", "Mbyte", "25.5"),
-    (2, "HalvesRows<(int)256", "smsp__inst_executed.sum", "inst", "983,040"),
+    (0, "SquareLevel<32", "gpu__time_duration.sum", "us", "19.5"),
+    (0, "SquareLevel<32", "smsp__inst_executed.sum", "inst", "10,223,616"),
+    (1, "HalvesIn<256", "smsp__inst_executed.sum", "inst", "4,915,200"),
+    (1, "HalvesIn<256", "dram__bytes.sum", "byte", "25,500,000"),
+    (2, "HalvesOut<256", "smsp__inst_executed.sum", "inst", "983,040"),
+    (3, "SquareCombine<64", "smsp__inst_executed.sum", "inst", "983,040"),
 ]
-PROFILED = """==PROF== Connected to process 9
+PROFILED = """==WARNING== Note: Running with unmodified GPU clocks.
+==PROF== Connected to process 9 (/usr/bin/python3.12)
 CALL dct_blur 32
-==PROF== Profiling "run_phases" - 0: 0%....100% - 3 passes
-CALL dct_blur 256
-==PROF== Profiling "run_phases" - 1: 0%....100% - 3 passes
-==PROF== Profiling "run_phases" - 2: 0%....100% - 3 passes
+CALL diffuse 256
+CALL step 64
 ==PROF== Disconnected from process 9
-"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
+"ID","Process ID","Process Name","Kernel Name","Metric Name","Metric Unit","Metric Value"
 """ + "\n".join(KERNEL.format(*line) for line in COUNTED)
 
 
 def test_what_ncu_counts_is_the_kernels_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load("gpu_profile", monkeypatch).read_log(PROFILED)
     assert [(row["operator"], row["side"], row["kernel"]) for row in rows] == [
-        ("dct_blur", 32, "SquareLevel<32>"), ("dct_blur", 256, "HalvesIn<256>"), ("dct_blur", 256, "HalvesRows<256>"),
+        ("dct_blur", 32, "SquareLevel<32>"), ("diffuse", 256, "HalvesIn<256>"), ("diffuse", 256, "HalvesOut<256>"),
+        ("step", 64, "SquareCombine<64>"),
     ]  # fmt: skip
-    assert [row["instructions_a_pixel"] for row in rows] == [52.0, 25.0, 5.0]
+    assert [row["instructions_a_pixel"] for row in rows] == [52.0, 25.0, 5.0, 5.0]
     assert rows[0]["nanoseconds"] == 19500.0
     assert rows[1]["bytes"] == 25.5e6
+    with pytest.raises(ValueError, match="1 kernels more than 2 calls"):
+        load("gpu_profile", monkeypatch).read_log(PROFILED.replace("CALL step 64\n", ""))
 
 
 COLLECTED = """

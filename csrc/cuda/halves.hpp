@@ -134,13 +134,16 @@ struct HalvesRows {
     static constexpr int kOdd = N / 2 + 16;  // where a row of a tile has its odd frequencies: in other banks than the even ones
     static constexpr int kStride = kOdd + N / 2 + 1;
     static constexpr int kTile = kRows * kStride;
-    static constexpr int kTable = 3 * (N + kRows) + kConstants + kTerms + 1;
+    static constexpr int kDecays = N + kRows, kNumbers = kConstants + kTerms + 1;
 
-    static int values(int terms) { return terms * kTile + kTable; }
-    static bool takes(int terms) { return values(terms) * static_cast<int>(sizeof(T)) <= kMaxSharedBytes; }
+    // A step has two tables more, which a level does without: a sixth block of a multiprocessor of 227 KB depends on it.
+    static int shared_bytes(const CombineParams& p) {
+        const int tables = kDecays + kNumbers + (p.task.kind == GainKind::kStep ? 2 * kDecays : 0);
+        return (p.spectral_terms * kTile + tables) * static_cast<int>(sizeof(T));
+    }
+    static bool takes(const CombineParams& p) { return shared_bytes(p) <= kMaxSharedBytes; }
     static LaunchShape shape(const Params& p) {
-        const int terms = p.combine.spectral_terms;
-        return {p.count * (N / kRows), 2 * kRows * terms, values(terms) * static_cast<int>(sizeof(T))};
+        return {p.count * (N / kRows), 2 * kRows * p.combine.spectral_terms, shared_bytes(p.combine)};
     }
     static SOFTDIFF_INLINE bool is_level(const Params& p) {
         return p.combine.task.kind == GainKind::kLevel && p.combine.spectral_terms == 1;
@@ -156,9 +159,9 @@ struct HalvesRows {
         const typename Line::template Place<kRows> at(where.block, p);
         auto tiles = Space::template shared<T>(shared, 0);
         using View = decltype(tiles);
-        View table = tiles + p.combine.spectral_terms * kTile, column = table + 3 * kRows, constants = column + 3 * N;
-        const GainTables<View> tables{table,      table + kRows,  table + 2 * kRows, column,
-                                      column + N, column + 2 * N, constants,         constants + kConstants};
+        View row = tiles + p.combine.spectral_terms * kTile, column = row + kRows, numbers = row + kDecays;
+        View fade = numbers + kNumbers, rest = fade + kDecays;
+        const GainTables<View> tables{row, fade, rest, column, fade + kRows, rest + kRows, numbers, numbers + kConstants};
         const bool level = is_level(p);
         if (i == 0) {
             fill<Space>(p.combine, at.b, at.c, at.first, where, tables);
@@ -356,7 +359,7 @@ struct HalvesOut {
 // Whether the passes take a combination of planes of side N.
 template <int N, class T>
 bool halves_take(const CombineParams& p) {
-    return p.spectral_terms > 0 && HalvesRows<N, T>::takes(p.spectral_terms);
+    return p.spectral_terms > 0 && HalvesRows<N, T>::takes(p);
 }
 
 template <int N, class T, class Launcher>
