@@ -1,7 +1,7 @@
 // Writes the programs of tile_kernel.hpp and chooses tiles, threads and chunks: pure functions of the task, without a device.
 //
 //   whole planes     where the tiles of a plane fit into shared memory: one pass over memory
-//   panels           else: columns, rows, columns through scratch memory, so few planes at a time that it stays in the L2 cache
+//   panels           else: columns, rows, columns through scratch memory
 //   tiles in global  where not even a few lines fit into shared memory
 #pragma once
 
