@@ -78,7 +78,7 @@ SOFTDIFF_INLINE Product product(std::uint32_t a, std::uint32_t b) {
 // The four words of a counter.
 SOFTDIFF_INLINE PhiloxWords philox(std::uint64_t counter, std::uint64_t seed) {
     std::uint32_t word[4] = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, 0};
-    std::uint32_t key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
+    auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
     SOFTDIFF_UNROLL
     for (int round = 0; round < kPhiloxRounds; ++round) {
         const Product a = product(word[0], kPhiloxMultiplier0), b = product(word[2], kPhiloxMultiplier1);

@@ -108,7 +108,7 @@ SOFTDIFF_INLINE void fill_axis(const cuda::Combine& task, const Level& s, const 
 template <class Space, class T, class View>
 SOFTDIFF_INLINE void fill_level(const CombineParams& p, std::int64_t b, GainTables<View> tables) {
     const Level t = level_at<Space>(p.task.t, b);
-    const T a = static_cast<T>(PowersTo<T>()(t.log_a).power);
+    const auto a = static_cast<T>(PowersTo<T>()(t.log_a).power);
     tables.constants[0] = a * static_cast<T>(1.0 - t.floor);
     tables.constants[1] = a * static_cast<T>(t.floor);
     tables.numbers[0] = p.task.power == 2 ? a * a : a;
@@ -155,11 +155,6 @@ struct PlaneGains {
         }
     }
 
-    // Of a level or a step.
-    SOFTDIFF_INLINE StepCoefficients<T> computed(int i, int j) const {
-        if (p.task.kind == GainKind::kLevel) return of_kind<GainKind::kLevel>(0, 0, 0, 0, i, j);
-        return of_kind<GainKind::kStep>(0, 0, 0, 0, i, j);
-    }
     template <GainKind Kind>
     SOFTDIFF_INLINE StepCoefficients<T> of_kind(std::int64_t b, std::int64_t c, int h, int w, int i, int j) const {
         if constexpr (Kind == GainKind::kLevel) {
