@@ -29,16 +29,13 @@ struct Halves {
     using Codes = Codelet<T, T, kHalf>;
     using Whole = SquarePlane<N, T>;
 
-    static SOFTDIFF_INLINE void forward(bool odd, const T* x, T* y) {
+    // C2 of half a line, or `back` C3 of what C2 made of it, with SquarePlane::inverse's half of the first coefficient.
+    static SOFTDIFF_INLINE void transform(bool odd, bool back, T* x, T* y) {
+        if (back && !odd) x[0] *= T(0.5);
         if (odd) {
             Codes::dct4(Values<const T>{x}, Values<T>{y});
-        } else {
+        } else if (!back) {
             Codes::dct2(Values<const T>{x}, Values<T>{y});
-        }
-    }
-    static SOFTDIFF_INLINE void inverse(bool odd, const T* x, T* y) {
-        if (odd) {
-            Codes::dct4(Values<const T>{x}, Values<T>{y});
         } else {
             Codes::dct3(Values<const T>{x}, Values<T>{y});
         }

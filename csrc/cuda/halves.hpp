@@ -32,7 +32,7 @@ struct HalvesIn {
         const bool odd = where.block % 2 == 1;
         T x[Line::kHalf], y[Line::kHalf];
         fold<Space>(p, Place(where.block / 2, p), where.thread, odd, x);
-        Line::forward(odd, x, y);
+        Line::transform(odd, false, x, y);
         const Where same = forgotten(where);
         const Place at(same.block / 2, p);
         auto to = Space::global(p.scratch) +
@@ -92,8 +92,7 @@ struct HalvesOut {
         T x[Line::kHalf], y[Line::kHalf];
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) x[k] = from[2 * k * N];
-        if (!odd) x[0] *= T(0.5);  // SquarePlane::inverse
-        Line::inverse(odd, x, y);
+        Line::transform(odd, true, x, y);
         View own = tile + ((odd ? kTile / 2 : 0) + column);
         SOFTDIFF_UNROLL
         for (int k = 0; k < Line::kHalf; ++k) own[k * kColumns] = y[k];

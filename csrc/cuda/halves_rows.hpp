@@ -29,9 +29,7 @@ struct HalvesRows {
     static LaunchShape shape(const Params& p) {
         return {p.count * (N / kRows), 2 * kRows * p.combine.spectral_terms, shared_bytes(p.combine)};
     }
-    static SOFTDIFF_INLINE bool is_level(const Params& p) {
-        return p.combine.task.kind == GainKind::kLevel && p.combine.spectral_terms == 1;
-    }
+    static SOFTDIFF_INLINE bool is_level(const Params& p) { return p.combine.task.kind == GainKind::kLevel; }
     static SOFTDIFF_INLINE int phases(const Params& p) { return is_level(p) ? 3 : 5; }
     static SOFTDIFF_INLINE int place(int w) {
         const auto u = static_cast<unsigned>(w);
@@ -63,14 +61,7 @@ struct HalvesRows {
             T x[Line::kHalf], y[Line::kHalf];
             SOFTDIFF_UNROLL
             for (int k = 0; k < Line::kHalf; ++k) x[k] = own[k];
-            if (back == 1 && !odd) x[0] *= T(0.5);  // SquarePlane::inverse
-            if (odd) {
-                Line::Codes::dct4(Values<const T>{x}, Values<T>{y});
-            } else if (back == 0) {
-                Line::Codes::dct2(Values<const T>{x}, Values<T>{y});
-            } else {
-                Line::Codes::dct3(Values<const T>{x}, Values<T>{y});
-            }
+            Line::transform(odd, back == 1, x, y);
             if (back == 0 && level) apply_level(p.combine, tables, line, odd, y);
             SOFTDIFF_UNROLL
             for (int k = 0; k < Line::kHalf; ++k) own[k] = y[k];

@@ -115,7 +115,7 @@ struct LevelGains {
     }
 };
 
-// What stands between the transforms of an N x N plane for every other combination: the coefficients of a result from those of
+// What stands between the transforms of an N x N plane for a step or maps of gains: the coefficients of a result from those of
 // the transformed images and from noise.
 template <int N, class Space, class T, class View>
 struct FrequencyMixer {
@@ -144,12 +144,12 @@ struct FrequencyMixer {
         bool has;
         int h, w, i, j, place;
     };
-    template <class Where>
-    SOFTDIFF_INLINE void quad(View tiles, Where where, const NormalQuad<T>& noise) const {
+    template <class Locate>
+    SOFTDIFF_INLINE void quad(View tiles, Locate locate, const NormalQuad<T>& noise) const {
         using Quad = Four<T>;
         At at[4];
         SOFTDIFF_UNROLL
-        for (int k = 0; k < 4; ++k) at[k] = where(k);
+        for (int k = 0; k < 4; ++k) at[k] = locate(k);
         const StepCoefficients<Quad> gain = gains(at);
         const Quad of_term[kTerms] = {gain.p, gain.q, gain.w};
         Quad sum;
@@ -191,10 +191,6 @@ struct FrequencyMixer {
         const Quad decay = each(at, [&](int k) {
             return static_cast<T>(tables.row_decay[at[k].i]) * static_cast<T>(tables.column_decay[at[k].j]);
         });
-        if (p.task.kind == GainKind::kLevel) {
-            const Quad alpha = decay * Quad(tables.constants[0]) + Quad(tables.constants[1]);
-            return {p.task.power == 2 ? alpha * alpha : alpha, Quad(), Quad()};
-        }
         const Quad fade = each(at, [&](int k) {
             const T row = tables.row_fade[at[k].i], column = tables.column_fade[at[k].j];
             return row + column + row * column;
