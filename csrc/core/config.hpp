@@ -8,6 +8,7 @@
 #define SOFTDIFF_OUTLINE inline __host__ __device__ __noinline__
 #else
 #define SOFTDIFF_INLINE inline __attribute__((always_inline))
+#define SOFTDIFF_INLINE_LAMBDA __attribute__((always_inline))
 #define SOFTDIFF_UNROLL _Pragma("GCC unroll 128")
 #define SOFTDIFF_OUTLINE inline
 #endif

@@ -28,28 +28,27 @@ struct Addends {
     }
 };
 
-// A view (core/codelets.hpp) of a column of vectors in memory that adds to each value what the addends have at its place.
-template <class T, int Count>
+// A view (core/codelets.hpp) that adds to each value what the addends have at its place, and hands it on to the view `out`.
+// Where that fetches what lies ahead, so do the addends.
+template <class T, int Count, class Out>
 struct SumOut {
-    T* data;
-    std::ptrdiff_t stride, ahead;
+    Out out;
     StagedPlane<T> image[Count];
     T factor[Count];
     SOFTDIFF_INLINE void put(int i, Vec<T> value) const {
         SOFTDIFF_UNROLL
         for (int k = 0; k < Count; ++k) {
-            __builtin_prefetch(image[k].data + i * image[k].row_stride + ahead, 0, 3);
-            value += load(image[k].data + i * image[k].row_stride) * factor[k];
+            const T* from = image[k].data + i * image[k].row_stride;
+            if constexpr (Out::kAhead) __builtin_prefetch(from + out.ahead, 0, 3);
+            value += load(from) * factor[k];
         }
-        __builtin_prefetch(data + i * stride + ahead, 1, 3);
-        store(data + i * stride, value);
+        out.put(i, value);
     }
 };
 
-template <class T, int Count>
-SOFTDIFF_INLINE SumOut<T, Count> sum_out(const Addends<T>& addends, T* out, std::ptrdiff_t stride, int column,
-                                         std::ptrdiff_t ahead) {
-    SumOut<T, Count> view{out + column, stride, ahead, {}, {}};
+template <int Count, class T, class Out>
+SOFTDIFF_INLINE SumOut<T, Count, Out> sum_out(const Addends<T>& addends, Out out, int column) {
+    SumOut<T, Count, Out> view{out, {}, {}};
     SOFTDIFF_UNROLL
     for (int k = 0; k < Count; ++k) {
         view.image[k] = {addends.image[k].data + column, addends.image[k].row_stride};

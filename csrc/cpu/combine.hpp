@@ -5,7 +5,6 @@
 #include "mix.hpp"
 #include "noise.hpp"
 #include "parallel.hpp"
-#include "prefetch.hpp"
 #include "square.hpp"
 
 namespace softdiff {
@@ -34,8 +33,7 @@ class Combine {
 
     void run(std::int64_t first, std::int64_t last) {
         for (std::int64_t plane = first; plane < last; ++plane) {
-            prefetch_ = Prefetch{};
-            if (plane + 1 < last) look_ahead(plane + 1);
+            next_ = std::min(plane + 1, last - 1);
             one_plane(plane / task_.channels, plane % task_.channels);
         }
     }
@@ -47,23 +45,29 @@ class Combine {
     V *panels_[kTerms], *lines_[kTerms];
     V *scratch_, *noise_line_;
     T *staged_[kTerms], *result_, *noise_;
-    Prefetch prefetch_;
+    std::int64_t next_ = 0;      // the plane after this one
+    const void* ahead_[kTerms];  // its images, in the order of the terms that are transformed; null where they are not fetched
+    Storage* out_ = nullptr;     // of this plane
 
-    // While this plane's rows are worked on, the next plane's images come into the cache, unless its columns do so themselves.
-    void look_ahead(std::int64_t plane) {
-        if (plane_.fetches_panels()) return;
-        const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, bytes = area * sizeof(Storage);
-        const int blocks = plane_.padded_height / L;
-        for (const Image& image : task_.term)
-            if (image.data && image.stride[3] == 1 && image.stride[2] == plane_.W)
-                prefetch_.read(plane_of<Storage>(image, plane / task_.channels, plane % task_.channels), bytes, blocks);
-        prefetch_.write(static_cast<Storage*>(task_.out) + (plane - 1) * area, bytes, blocks);
+    using Read = BlockFetch<FetchFor::kRead, Storage, L>;
+    using ReadLater = BlockFetch<FetchFor::kReadLater, Storage, L>;
+    using Write = BlockFetch<FetchFor::kWrite, Storage, L>;
+
+    // Whether a plane is fetched while the rows of the one before it are worked on. Larger ones would push each other out of
+    // the second cache before they are used.
+    bool fetches_planes() const {
+        const std::int64_t bytes = static_cast<std::int64_t>(plane_.H) * plane_.W * static_cast<std::int64_t>(sizeof(Storage));
+        return bytes <= (plane_.fetches_panels() ? 128 << 10 : 256 << 10);
+    }
+    const Storage* next_of(const Image& image) const {
+        if (!fetches_planes() || image.stride[3] != 1 || image.stride[2] != plane_.W) return nullptr;
+        return plane_of<Storage>(image, next_ / task_.channels, next_ % task_.channels);
     }
 
     void one_plane(std::int64_t b, std::int64_t c) {
         const Gain<T>* gain = gains_.prepare(b, c);
         const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, index = (b * task_.channels + c) * area;
-        Storage* out = static_cast<Storage*>(task_.out) + index;
+        out_ = static_cast<Storage*>(task_.out) + index;
         const bool noisy = task_.draw_noise && gain[2].form != Form::kNone;
         const auto draw = [&] { return normal_run(index, area, task_.seed, noise_); };
 
@@ -78,9 +82,9 @@ class Combine {
             }
         }
         if (spectral) {
-            write(spectral, addends, out);
+            write(spectral, addends, out_);
         } else {
-            write_addends(addends, out);
+            write_addends(addends, out_);
         }
     }
 
@@ -93,11 +97,13 @@ class Combine {
             if (!task_.term[i].data || gain[i].form < Form::kSeparable) continue;
             forward(task_.term[i], b, c, staged_[i], panels_[i]);
             gains[terms] = &gain[i];
+            ahead_[terms] = next_of(task_.term[i]);
             panels[terms++] = panels_[i];
         }
         if (terms == 0 && !noise) return nullptr;
         if (terms == 0) {  // noise alone: beside an image of zeros
             std::fill_n(panels_[0], plane_.panel_vectors(), V{});
+            ahead_[terms] = nullptr;
             gains[terms] = &gain[2];
             panels[terms++] = panels_[0];
         }
@@ -197,14 +203,33 @@ class Combine {
     template <int Terms, class MixAt>
     void rows(V* const* panels, MixAt mix_at) {
         for (int h = 0; h < plane_.padded_height; h += L) {
-            prefetch_.next();
             const auto mix = mix_at(h);
             if constexpr (Terms < kTerms)
-                if (with_square(plane_, [&](auto square) { square.template filter_rows<Terms>(panels, h, mix); })) continue;
-            for (int i = 0; i < Terms; ++i) plane_.load_rows(panels[i], h, lines_[i]);
+                if (with_square(plane_, [&](auto square) { square_rows<Terms>(square, panels, h, mix); })) continue;
+            for (int i = 0; i < Terms; ++i) load_rows(panels[i], h, lines_[i], ahead_[i]);
             plane_.rows.template combine<Terms>(lines_, scratch_, mix);
-            plane_.store_rows(lines_[0], panels[0], h);
+            store_rows(lines_[0], panels[0], h);
         }
+    }
+
+    template <int Terms, class Square, class Mix>
+    void square_rows(Square square, V* const* panels, int h, Mix mix) {
+        RowsFetch<Storage, L, Terms> fetch{reinterpret_cast<const char*>(out_), {}};
+        // The panels themselves are in the cache: to fetch them costs next to nothing.
+        for (int i = 0; i < Terms; ++i) fetch.read[i] = static_cast<const char*>(ahead_[i] ? ahead_[i] : panels[i]);
+        square.template filter_rows<Terms>(panels, h, mix, fetch);
+    }
+
+    void load_rows(const V* panel, int h, V* line, const void* ahead) const {
+        const auto* data = static_cast<const char*>(ahead);
+        if (!data) return plane_.load_rows(panel, h, line);
+        if (plane_.fetches_panels()) return plane_.load_rows(panel, h, line, ReadLater{data});
+        plane_.load_rows(panel, h, line, Read{data});
+    }
+
+    void store_rows(const V* line, V* panel, int h) const {
+        if (plane_.fetches_panels() || !fetches_planes()) return plane_.store_rows(line, panel, h);
+        plane_.store_rows(line, panel, h, Write{reinterpret_cast<const char*>(out_)});
     }
 };
 

@@ -33,6 +33,7 @@ struct Strided {
 // The same of a column of an image, and what lies `ahead` elements further comes into the cache. (A prefetch never faults.)
 template <class T>
 struct StridedAhead {
+    static constexpr bool kAhead = true;
     T* data;
     std::ptrdiff_t stride, ahead;
     SOFTDIFF_INLINE auto operator[](int i) const {

@@ -12,18 +12,23 @@
 
 #include "addends.hpp"
 #include "line.hpp"
+#include "prefetch.hpp"
 #include "task.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// kLanes vectors, transposed.
-template <class T>
-SOFTDIFF_INLINE void transpose_block(const Vec<T>* from, Vec<T>* to) {
+// kLanes vectors, transposed; meanwhile(0), .. meanwhile(kLanes - 1) are called on the way.
+template <class T, class Meanwhile = NoFetch>
+SOFTDIFF_INLINE void transpose_block(const Vec<T>* from, Vec<T>* to, Meanwhile meanwhile = {}) {
     Vec<T> block[kLanes<T>];
     SOFTDIFF_UNROLL
     for (int i = 0; i < kLanes<T>; ++i) block[i] = from[i];
-    transpose<T>(block);
+    if constexpr (std::is_same_v<Meanwhile, NoFetch>) {
+        transpose<T>(block);
+    } else {
+        transpose<T>(block, meanwhile);
+    }
     SOFTDIFF_UNROLL
     for (int i = 0; i < kLanes<T>; ++i) to[i] = block[i];
 }
@@ -74,8 +79,8 @@ class Plane {
     }
 
     // Columns that are split fetch the next panel while they read or write one: a step down a column goes further than the
-    // processor's own prefetcher follows. Small planes are better fetched as a whole while the rows are worked on, with all of
-    // the arithmetic to hide behind; a whole plane of more than this pushed its own panels out of the cache.
+    // processor's own prefetcher follows. Small planes are better fetched as a whole while the rows are worked on
+    // (prefetch.hpp), with all of the arithmetic to hide behind; larger ones pushed their own panels out of the first cache.
     bool fetches_panels() const { return columns.plan.radix > 1 && static_cast<std::int64_t>(H) * W * sizeof(T) > (32 << 10); }
 
     // From the panels at column offset(j) to the next ones, or to the first of the plane that follows in memory.
@@ -144,19 +149,25 @@ class Plane {
         for_panels([&](auto lines, int j) {
             columns.template inverse<lines>(
                 panel + static_cast<std::ptrdiff_t>(j) * panel_stride, panel_stride, scratch, [&](int line) {
-                    return sum_out<T, Count>(addends, out, row_stride, offset(j) + line * L, ahead(lines, j, row_stride));
+                    const int column = offset(j) + line * L;
+                    return sum_out<Count>(addends, StridedAhead<T>{out + column, row_stride, ahead(lines, j, row_stride)},
+                                          column);
                 });
         });
     }
 
     // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
-    void load_rows(const V* panel, int h, V* line) const {
+    template <class Fetch = NoFetch>
+    void load_rows(const V* panel, int h, V* line, Fetch fetch = {}) const {
         for (int j = 0; j < panels; ++j)
-            transpose_block<T>(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j));
+            transpose_block<T>(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j),
+                               fetch.block(h / L * panels + j));
     }
-    void store_rows(const V* line, V* panel, int h) const {
+    template <class Fetch = NoFetch>
+    void store_rows(const V* line, V* panel, int h, Fetch fetch = {}) const {
         for (int j = 0; j < panels; ++j)
-            transpose_block<T>(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h);
+            transpose_block<T>(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h,
+                               fetch.block(h / L * panels + j));
     }
 
     // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line

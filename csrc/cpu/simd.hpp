@@ -88,24 +88,59 @@ SOFTDIFF_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
 
 }  // namespace detail
 
-// In-register transpose of a kLanes x kLanes block: first inside 128-bit groups, then of the groups.
+// The compiler may move nothing that makes `value` behind this, and nothing that uses it before.
+template <class V>
+SOFTDIFF_INLINE void pin(V& value) {
+#if defined(__x86_64__)
+    asm volatile("" : "+v"(value));
+#elif defined(__aarch64__)
+    asm volatile("" : "+w"(value));
+#else
+    (void)value;
+#endif
+}
+
+namespace detail {
+
+constexpr int log2_of(int n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
+
+// Counts the kLanes log2 kLanes shuffles of a transpose, and calls meanwhile(0), .. meanwhile(kLanes - 1) between them.
+template <class T, class Meanwhile>
+struct Paced {
+    Meanwhile meanwhile;
+    int done = 0;
+    SOFTDIFF_INLINE Vec<T> operator()(Vec<T> shuffled) {
+        constexpr int kEvery = log2_of(kLanes<T>);
+        if (++done % kEvery == 0) {
+            pin(shuffled);
+            meanwhile(done / kEvery - 1);
+        }
+        return shuffled;
+    }
+};
+
 template <class T>
-SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
-    using detail::shuffle;
+struct Unpaced {
+    SOFTDIFF_INLINE Vec<T> operator()(Vec<T> shuffled) const { return shuffled; }
+};
+
+// First inside 128-bit groups, then of the groups.
+template <class T, class Pace>
+SOFTDIFF_INLINE void transpose(Vec<T>* rows, Pace pace) {
     constexpr int L = kLanes<T>, G = 16 / static_cast<int>(sizeof(T)), Q = L / G;
     Vec<T> a[L], b[L];
     SOFTDIFF_UNROLL
     for (int i = 0; i < L; i += 2) {
-        a[i] = shuffle<detail::InterleaveLow, T>(rows[i], rows[i + 1]);
-        a[i + 1] = shuffle<detail::InterleaveHigh, T>(rows[i], rows[i + 1]);
+        a[i] = pace(shuffle<InterleaveLow, T>(rows[i], rows[i + 1]));
+        a[i + 1] = pace(shuffle<InterleaveHigh, T>(rows[i], rows[i + 1]));
     }
     if constexpr (G == 4) {
         SOFTDIFF_UNROLL
         for (int i = 0; i < L; i += 4) {
-            b[i] = shuffle<detail::InterleaveLow, T, 2>(a[i], a[i + 2]);
-            b[i + 1] = shuffle<detail::InterleaveHigh, T, 2>(a[i], a[i + 2]);
-            b[i + 2] = shuffle<detail::InterleaveLow, T, 2>(a[i + 1], a[i + 3]);
-            b[i + 3] = shuffle<detail::InterleaveHigh, T, 2>(a[i + 1], a[i + 3]);
+            b[i] = pace(shuffle<InterleaveLow, T, 2>(a[i], a[i + 2]));
+            b[i + 1] = pace(shuffle<InterleaveHigh, T, 2>(a[i], a[i + 2]));
+            b[i + 2] = pace(shuffle<InterleaveLow, T, 2>(a[i + 1], a[i + 3]));
+            b[i + 3] = pace(shuffle<InterleaveHigh, T, 2>(a[i + 1], a[i + 3]));
         }
     } else {
         SOFTDIFF_UNROLL
@@ -117,19 +152,32 @@ SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
         if constexpr (Q == 1) {
             rows[c] = b[c];
         } else if constexpr (Q == 2) {
-            rows[c] = shuffle<detail::EvenGroups, T>(b[c], b[G + c]);
-            rows[G + c] = shuffle<detail::OddGroups, T>(b[c], b[G + c]);
+            rows[c] = pace(shuffle<EvenGroups, T>(b[c], b[G + c]));
+            rows[G + c] = pace(shuffle<OddGroups, T>(b[c], b[G + c]));
         } else {
-            const Vec<T> even01 = shuffle<detail::EvenGroups, T>(b[c], b[G + c]),
-                         even23 = shuffle<detail::EvenGroups, T>(b[2 * G + c], b[3 * G + c]);
-            const Vec<T> odd01 = shuffle<detail::OddGroups, T>(b[c], b[G + c]),
-                         odd23 = shuffle<detail::OddGroups, T>(b[2 * G + c], b[3 * G + c]);
-            rows[c] = shuffle<detail::EvenGroups, T>(even01, even23);
-            rows[2 * G + c] = shuffle<detail::OddGroups, T>(even01, even23);
-            rows[G + c] = shuffle<detail::EvenGroups, T>(odd01, odd23);
-            rows[3 * G + c] = shuffle<detail::OddGroups, T>(odd01, odd23);
+            const Vec<T> even01 = pace(shuffle<EvenGroups, T>(b[c], b[G + c])),
+                         even23 = pace(shuffle<EvenGroups, T>(b[2 * G + c], b[3 * G + c]));
+            const Vec<T> odd01 = pace(shuffle<OddGroups, T>(b[c], b[G + c])),
+                         odd23 = pace(shuffle<OddGroups, T>(b[2 * G + c], b[3 * G + c]));
+            rows[c] = pace(shuffle<EvenGroups, T>(even01, even23));
+            rows[2 * G + c] = pace(shuffle<OddGroups, T>(even01, even23));
+            rows[G + c] = pace(shuffle<EvenGroups, T>(odd01, odd23));
+            rows[3 * G + c] = pace(shuffle<OddGroups, T>(odd01, odd23));
         }
     }
+}
+
+}  // namespace detail
+
+// In-register transpose of a kLanes x kLanes block.
+template <class T>
+SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
+    detail::transpose<T>(rows, detail::Unpaced<T>{});
+}
+// The same with meanwhile(0), .. meanwhile(kLanes - 1) evenly spread over it.
+template <class T, class Meanwhile>
+SOFTDIFF_INLINE void transpose(Vec<T>* rows, Meanwhile meanwhile) {
+    detail::transpose<T>(rows, detail::Paced<T, Meanwhile>{meanwhile});
 }
 
 // ---- 16-bit storage: float32 in the arithmetic

@@ -33,28 +33,46 @@ struct Square {
     template <int Count>
     [[gnu::noinline]] static void inverse_columns(const V* panels, const Addends<T>& addends, T* out) {
         for (int j = 0; j < kPanels; ++j) {
-            auto view = sum_out<T, Count>(addends, out, N, offset(j), 0);
+            auto view = sum_out<Count>(addends, Columns<T>{out + offset(j)}, offset(j));
             for (auto& image : view.image) image.row_stride = N;
             Line::inverse(panels + j * kStride, view);
         }
     }
 
-    // Rows h .. h + kLanes - 1 of all panels through the transform, mix and the inverse, to panels[0].
-    template <int Terms, class Mix>
-    [[gnu::noinline]] static void filter_rows(V* const* panels, int h, Mix mix) {
+    // Rows h .. h + kLanes - 1 of all panels through the transform, mix and the inverse, to panels[0]. Of what they fetch, half
+    // comes with the turns and half in the pauses between the transforms, if there are any.
+    template <int Terms, class Mix, class Fetch>
+    [[gnu::noinline]] static void filter_rows(V* const* panels, int h, Mix mix, const Fetch& planes) {
+        constexpr int kPauses = Line::template kPauses<Terms>, kAll = Fetch::template kAll<N>;
+        constexpr int kPause = kPauses > 0 ? kAll / (2 * kPauses) : 0, kTurning = kAll - kPauses * kPause;
+        constexpr int kTurnsIn = Terms * kPanels, kSteps = (kTurnsIn + kPanels) * L;
+        const Fetch fetch = planes.template from_row<N>(h);
+        const auto turn = [&](int number, const V* from, V* to) SOFTDIFF_INLINE_LAMBDA {
+            const int step = number * L, before = number < kTurnsIn ? 0 : kPauses * kPause;
+            transpose_block<T>(from, to, [&](int i) SOFTDIFF_INLINE_LAMBDA {
+                fetch.template lines<N>(before + (step + i) * kTurning / kSteps, before + (step + i + 1) * kTurning / kSteps);
+            });
+        };
+        const auto pause = [&](int number) SOFTDIFF_INLINE_LAMBDA {
+            const int first = kTurnsIn * L * kTurning / kSteps + number * kPause;
+            fetch.template lines<N>(first, first + kPause);
+        };
         V line[Terms][N];
+        SOFTDIFF_UNROLL
         for (int i = 0; i < Terms; ++i) {
             SOFTDIFF_UNROLL
-            for (int j = 0; j < kPanels; ++j) transpose_block<T>(panels[i] + j * kStride + h, line[i] + offset(j));
+            for (int j = 0; j < kPanels; ++j) turn(i * kPanels + j, panels[i] + j * kStride + h, line[i] + offset(j));
         }
-        Line::template filter<Terms>(line, mix);
+        Line::template filter<Terms>(line, mix, pause);
         SOFTDIFF_UNROLL
-        for (int j = 0; j < kPanels; ++j) transpose_block<T>(line[0] + offset(j), panels[0] + j * kStride + h);
+        for (int j = 0; j < kPanels; ++j)
+            turn(Terms * kPanels + j, line[0] + offset(j), panels[0] + j * kStride + h);
     }
 
   private:
     template <class Storage>
     struct Columns {  // kLanes columns of an image with rows of N
+        static constexpr bool kAhead = false;  // filter_rows has fetched it
         Storage* data;
         SOFTDIFF_INLINE V operator[](int i) const { return load_as<T>(data + i * N); }
         SOFTDIFF_INLINE void put(int i, V value) const { store_as(data + i * N, value); }

@@ -1,5 +1,6 @@
 // Lines of the commonest lengths with every address a literal in the code, in the order of their plans (plan.hpp). `filter` is
-// a whole row stage: C2 of each line, mix(k, values) of output k (mix.hpp), C3 of that back to the first line.
+// a whole row stage: C2 of each line, mix(k, values) of output k (mix.hpp), C3 of that back to the first line; between the
+// transforms pause(0), .. pause(kPauses - 1).
 #pragma once
 
 #include "../core/codelets.hpp"
@@ -49,8 +50,10 @@ struct WholeLine {
     static SOFTDIFF_INLINE void inverse(const V* __restrict x, Out y) {
         Code::dct3(Values<const V>{x}, y);
     }
-    template <int Terms, class Mix>
-    static SOFTDIFF_INLINE void filter(V (*line)[N], Mix mix) {
+    template <int Terms>
+    static constexpr int kPauses = 0;  // too few to be worth it
+    template <int Terms, class Mix, class Pause>
+    static SOFTDIFF_INLINE void filter(V (*line)[N], Mix mix, Pause) {
         V others[N][Terms], mixed[N];
         for (int i = 0; i < Terms - 1; ++i) {
             Code::dct2(Values<V>{line[i]}, OneOf<Terms, V>{others, i});
@@ -104,23 +107,32 @@ struct HalvedLine {
         finish_transform();
         Code::dct4(Values<const V>{x + M}, Halves<Out>{y, even});
     }
-    template <int Terms, class Mix>
-    static SOFTDIFF_INLINE void filter(V (*line)[N], Mix mix) {
+    template <int Terms>
+    static constexpr int kPauses = 2 * Terms + 1;
+    template <int Terms, class Mix, class Pause>
+    static SOFTDIFF_INLINE void filter(V (*line)[N], Mix mix, Pause pause) {
         V difference[Terms][M], others[M][Terms], mixed[M], even[M];
+        SOFTDIFF_UNROLL
         for (int i = 0; i < Terms - 1; ++i) {
             Code::dct2(Sums<Values<V>>{{line[i]}, difference[i]}, OneOf<Terms, V>{others, i});
             finish_transform();
+            pause(i);
         }
         Code::dct2(Sums<Values<V>>{{line[Terms - 1]}, difference[Terms - 1]}, Mixed<Terms, V, Mix>{mixed, others, mix, 0});
         finish_transform();
+        pause(Terms - 1);
         Code::dct3(Values<V>{mixed}, Values<V>{even});
         finish_transform();
+        pause(Terms);
+        SOFTDIFF_UNROLL
         for (int i = 0; i < Terms - 1; ++i) {
             Code::dct4(Values<V>{difference[i]}, OneOf<Terms, V>{others, i});
             finish_transform();
+            pause(Terms + 1 + i);
         }
         Code::dct4(Values<V>{difference[Terms - 1]}, Mixed<Terms, V, Mix>{mixed, others, mix, M});
         finish_transform();
+        pause(2 * Terms);
         Code::dct4(Values<V>{mixed}, Halves<Values<V>>{{line[0]}, even});
     }
 };
