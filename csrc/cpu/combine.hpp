@@ -3,7 +3,7 @@
 
 #include "gains.hpp"
 #include "mix.hpp"
-#include "noise.hpp"
+#include "noise_rows.hpp"
 #include "parallel.hpp"
 #include "square.hpp"
 
@@ -17,7 +17,10 @@ class Combine {
     static constexpr int L = kLanes<T>;
 
     Combine(const CombineTask& task, const Plane<T>& plane, Arena& arena)
-        : task_(task), plane_(plane), gains_(task, plane, arena) {
+        : task_(task),
+          plane_(plane),
+          gains_(task, plane, arena),
+          noise_rows_(plane.columns.plan, plane.H, plane.W, task.seed) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         for (int i = 0; i < kTerms; ++i) {
             const bool given = task.term[i].data, transformed = i == 0 || (given && follows_frequency(task, i));
@@ -42,12 +45,14 @@ class Combine {
     const CombineTask& task_;
     const Plane<T>& plane_;
     Gains<T> gains_;
+    const NoiseRows<T> noise_rows_;
     V *panels_[kTerms], *lines_[kTerms];
     V *scratch_, *noise_line_;
     T *staged_[kTerms], *result_, *noise_;
     std::int64_t next_ = 0;      // the plane after this one
     const void* ahead_[kTerms];  // its images, in the order of the terms that are transformed; null where they are not fetched
     Storage* out_ = nullptr;     // of this plane
+    std::int64_t first_ = 0;     // the number of its first element
 
     using Read = BlockFetch<FetchFor::kRead, Storage, L>;
     using ReadLater = BlockFetch<FetchFor::kReadLater, Storage, L>;
@@ -56,22 +61,22 @@ class Combine {
     // Whether a plane is fetched while the rows of the one before it are worked on. Larger ones would push each other out of
     // the second cache before they are used.
     bool fetches_planes() const {
-        const std::int64_t bytes = static_cast<std::int64_t>(plane_.H) * plane_.W * static_cast<std::int64_t>(sizeof(Storage));
-        return bytes <= (plane_.fetches_panels() ? 128 << 10 : 256 << 10);
+        return area() * static_cast<std::int64_t>(sizeof(Storage)) <= (plane_.fetches_panels() ? 128 << 10 : 256 << 10);
     }
     const Storage* next_of(const Image& image) const {
         if (!fetches_planes() || image.stride[3] != 1 || image.stride[2] != plane_.W) return nullptr;
         return plane_of<Storage>(image, next_ / task_.channels, next_ % task_.channels);
     }
 
+    std::int64_t area() const { return static_cast<std::int64_t>(plane_.H) * plane_.W; }
+    const T* draw() const { return normal_run(first_, area(), task_.seed, noise_); }
+
     void one_plane(std::int64_t b, std::int64_t c) {
         const Gain<T>* gain = gains_.prepare(b, c);
-        const std::int64_t area = static_cast<std::int64_t>(plane_.H) * plane_.W, index = (b * task_.channels + c) * area;
-        out_ = static_cast<Storage*>(task_.out) + index;
+        first_ = (b * task_.channels + c) * area();
+        out_ = static_cast<Storage*>(task_.out) + first_;
         const bool noisy = task_.draw_noise && gain[2].form != Form::kNone;
-        const auto draw = [&] { return normal_run(index, area, task_.seed, noise_); };
-
-        V* spectral = spectral_part(gain, b, c, noisy && draws_spectral_noise(task_) ? draw() : nullptr);
+        V* spectral = spectral_part(gain, b, c, noisy && draws_spectral_noise(task_));
         Addends<T> addends;
         for (int i = 0; i < kTerms; ++i) {
             if (gain[i].form != Form::kNumber) continue;
@@ -89,7 +94,7 @@ class Combine {
     }
 
     // The panels with the sum of the terms that need transforms; null where there is none.
-    V* spectral_part(const Gain<T>* gain, std::int64_t b, std::int64_t c, const T* noise) {
+    V* spectral_part(const Gain<T>* gain, std::int64_t b, std::int64_t c, bool noise) {
         const Gain<T>* gains[kTerms];
         V* panels[kTerms];
         int terms = 0;
@@ -185,15 +190,20 @@ class Combine {
     }
 
     template <int Terms>
-    void map_rows(const Gain<T>* const* gains, V* const* panels, const Gain<T>& noise_gain, const T* noise) {
+    void map_rows(const Gain<T>* const* gains, V* const* panels, const Gain<T>& noise_gain, bool noise) {
         const auto maps = [&](int h) {
             MapMix<T, Terms> mix;
             for (int i = 0; i < Terms; ++i) mix.map[i] = gains[i]->map + static_cast<std::int64_t>(h / L) * plane_.W;
             return mix;
         };
         if (!noise) return rows<Terms>(panels, maps);
+        const T* drawn = noise_rows_.draws(first_) ? nullptr : draw();
         rows<Terms>(panels, [&](int h) {
-            plane_.gather_rows(noise, plane_.W, h, noise_line_);
+            if (drawn) {
+                plane_.gather_rows(drawn, plane_.W, h, noise_line_);
+            } else {
+                noise_rows_.draw(first_, h, noise_line_);
+            }
             return NoisyMix<T, Terms>{maps(h), noise_gain.map + static_cast<std::int64_t>(h / L) * plane_.W, noise_line_,
                                       plane_.rows.plan.frequency};
         });

@@ -101,31 +101,45 @@ struct PhiloxVectors {
 // with 2.
 constexpr int kPhiloxGroups = kVectorBytes / 16;
 
-// Group g: the counters from counter + g kLanes<float> on.
-SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& keys, PhiloxVectors* out) {
+// Philox of 2 kPhiloxGroups vectors of counters: of vector i the product of their lower halves and the first multiplier, and
+// their upper half, which is the same in all lanes. Two rounds are short: the first multiplies a counter and 0, the second what
+// is left of the upper half and a vector.
+template <class UpperOf>
+SOFTDIFF_INLINE void philox_of_products(const Vec<std::uint64_t>* product, UpperOf upper_of, const PhiloxKeys& keys,
+                                        PhiloxState<Vec<std::uint64_t>>* state) {
     using U = Vec<std::uint64_t>;
-    constexpr int L = kLanes<std::uint64_t>;
-    PhiloxState<U> half[2 * kPhiloxGroups];  // of each group: even counters, odd counters
-    // Two rounds made short. The first multiplies 0, and counters in a row, whose products are sums (a block's lower halves do
-    // not overflow). The second multiplies what is left of the upper half, the same number in all lanes, and a vector.
     SOFTDIFF_UNROLL
     for (int i = 0; i < 2 * kPhiloxGroups; ++i) {
-        const std::uint64_t first = counter + static_cast<std::uint64_t>(i / 2 * kLanes<float>), odd = i % 2;
-        const std::uint64_t high = (first >> 32) ^ keys.key0[0];
-        const std::uint64_t second = static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) * kPhiloxMultiplier0;
-        const U a = detail::even_lanes(std::make_integer_sequence<int, L>{}) * kPhiloxMultiplier0 +
-                    (static_cast<std::uint64_t>(static_cast<std::uint32_t>(first)) + odd) * kPhiloxMultiplier0;
-        const U b = detail::multiply_words((a >> 32) ^ keys.key1[0], kPhiloxMultiplier1);
-        half[i] = {{(b >> 32) ^ keys.key0[1], b, a ^ ((second >> 32) ^ keys.key1[1]), U{} + second}};
+        const std::uint64_t upper = upper_of(i) ^ keys.key0[0];
+        const std::uint64_t second = static_cast<std::uint64_t>(static_cast<std::uint32_t>(upper)) * kPhiloxMultiplier0;
+        const U a = product[i], b = detail::multiply_words((a >> 32) ^ keys.key1[0], kPhiloxMultiplier1);
+        state[i] = {{(b >> 32) ^ keys.key0[1], b, a ^ ((second >> 32) ^ keys.key1[1]), U{} + second}};
     }
     SOFTDIFF_UNROLL
     for (int round = 2; round < kPhiloxRounds; ++round)
-        for (auto& state : half) state = philox_round(state, keys.key0[round], keys.key1[round], detail::multiply_words);
+        for (int i = 0; i < 2 * kPhiloxGroups; ++i)
+            state[i] = philox_round(state[i], keys.key0[round], keys.key1[round], detail::multiply_words);
+}
+
+// Group g: the counters from counter + g kLanes<float> on, all within one block.
+SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& keys, PhiloxVectors* out) {
+    using U = Vec<std::uint64_t>;
+    constexpr auto kHalf = std::make_integer_sequence<int, kLanes<std::uint64_t>>{};
+    const auto first = [&](int i) { return counter + static_cast<std::uint64_t>(i / 2 * kLanes<float>); };
+    U product[2 * kPhiloxGroups];  // of each group: even counters, odd counters. Products of counters in a row are sums.
+    SOFTDIFF_UNROLL
+    for (int i = 0; i < 2 * kPhiloxGroups; ++i)
+        product[i] =
+            detail::even_lanes(kHalf) * kPhiloxMultiplier0 +
+            (static_cast<std::uint64_t>(static_cast<std::uint32_t>(first(i))) + static_cast<std::uint64_t>(i % 2)) *
+                kPhiloxMultiplier0;
+    PhiloxState<U> half[2 * kPhiloxGroups];
+    philox_of_products(product, [&](int i) { return first(i) >> 32; }, keys, half);
     SOFTDIFF_UNROLL
     for (int g = 0; g < kPhiloxGroups; ++g)
         for (int k = 0; k < 4; ++k)
             out[g].word[k] = detail::interleave_words(half[2 * g].word[k], half[2 * g + 1].word[k],
-                                                      std::make_integer_sequence<int, 2 * L>{});
+                                                      std::make_integer_sequence<int, kLanes<float>>{});
 }
 
 namespace detail {
