@@ -8,6 +8,9 @@
 // Even N, orthogonal recursion (no 1/cos factors, so rounding does not grow; the weights 2/N are the caller's):
 //   C2(N): even outputs = C2(N/2) of the sums x[i] + x[N-1-i], odd outputs = C4(N/2) of the differences.
 //   C4(N): rotate the pairs (x[i], x[N-1-i]) by the angle pi (2i+1) / 4N, transform both halves by C2(N/2), add neighbours.
+// A rotation is three steps p += t q, q -= s p, p += t q with t = tan(angle / 2), s = sin(angle) (lifting: Daubechies and
+// Sweldens 1998), three multiply-adds where products with its cosine and sine are four operations; t < 0.42, so that rounding
+// does not grow either.
 // Odd N: dense, C2 and C3 split into the symmetric and the antisymmetric half.
 //
 // Values come and go through views: x[i] reads value i, y.put(k, v) takes value k. A codelet reads a value where it first needs
@@ -121,22 +124,16 @@ struct Codelet {
         if constexpr (N == 1) {
             y.put(0, x[0] * static_cast<T>(cos_pi(1, 4)));
         } else if constexpr (N == 2) {
-            constexpr T c = static_cast<T>(cos_pi(1, 8));
-            constexpr T s = static_cast<T>(sin_pi(1, 8));
-            const V p = x[0], q = x[1];
-            y.put(0, p * c + q * s);
-            y.put(1, p * s - q * c);
+            V a, b;
+            rotate<0>(x[0], x[1], a, b);
+            y.put(0, a);
+            y.put(1, b);
         } else if constexpr (kOdd) {
             dct4_odd(x, y);
         } else {
             V a[kHalf], b[kHalf], low[kHalf], high[kHalf];
-            unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
-                constexpr T c = static_cast<T>(cos_pi(2 * i + 1, 4 * N));
-                constexpr T s = static_cast<T>(sin_pi(2 * i + 1, 4 * N));
-                const V p = x[i], q = x[N - 1 - i];
-                a[i] = p * c + q * s;
-                b[i] = i % 2 == 0 ? p * s - q * c : q * c - p * s;
-            });
+            unrolled<kHalf>(
+                [&](auto i) __attribute__((always_inline)) { rotate<i>(x[i], x[N - 1 - i], a[i], b[i]); });
             Half::dct2(Values<V>{a}, Values<V>{low});
             Half::dct2(Values<V>{b}, Values<V>{high});
             y.put(0, low[0]);
@@ -150,6 +147,21 @@ struct Codelet {
     }
 
   private:
+    // Pair I of C4 turned: a = p cos + q sin, and b = p sin - q cos or, for odd I, its negative.
+    template <int I>
+    static SOFTDIFF_INLINE void rotate(V p, V q, V& a, V& b) {
+        constexpr T s = static_cast<T>(sin_pi(2 * I + 1, 4 * N));
+        constexpr T t = static_cast<T>(sin_pi(2 * I + 1, 8 * N) / cos_pi(2 * I + 1, 8 * N));
+        const V u = p + q * t;
+        if constexpr (I % 2 == 0) {
+            b = u * s - q;
+            a = u - b * t;
+        } else {
+            b = q - u * s;
+            a = u + b * t;
+        }
+    }
+
     static constexpr int kEven = (N + 1) / 2;  // outputs (and folded inputs) of the symmetric half; N - kEven of the other
 
     template <class In, class Out>
