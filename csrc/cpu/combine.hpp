@@ -50,23 +50,13 @@ class Combine {
     V *scratch_, *noise_line_;
     T *staged_[kTerms], *result_, *noise_;
     std::int64_t next_ = 0;      // the plane after this one
-    const void* ahead_[kTerms];  // its images, in the order of the terms that are transformed; null where they are not fetched
+    const char* ahead_[kTerms];  // its images, in the order of the terms that are transformed; null where they are not fetched
     Storage* out_ = nullptr;     // of this plane
     std::int64_t first_ = 0;     // the number of its first element
 
     using Read = BlockFetch<FetchFor::kRead, Storage, L>;
     using ReadLater = BlockFetch<FetchFor::kReadLater, Storage, L>;
     using Write = BlockFetch<FetchFor::kWrite, Storage, L>;
-
-    // Whether a plane is fetched while the rows of the one before it are worked on. Larger ones would push each other out of
-    // the second cache before they are used.
-    bool fetches_planes() const {
-        return area() * static_cast<std::int64_t>(sizeof(Storage)) <= (plane_.fetches_panels() ? 128 << 10 : 256 << 10);
-    }
-    const Storage* next_of(const Image& image) const {
-        if (!fetches_planes() || image.stride[3] != 1 || image.stride[2] != plane_.W) return nullptr;
-        return plane_of<Storage>(image, next_ / task_.channels, next_ % task_.channels);
-    }
 
     std::int64_t area() const { return static_cast<std::int64_t>(plane_.H) * plane_.W; }
     const T* draw() const { return normal_run(first_, area(), task_.seed, noise_); }
@@ -102,7 +92,7 @@ class Combine {
             if (!task_.term[i].data || gain[i].form < Form::kSeparable) continue;
             forward(task_.term[i], b, c, staged_[i], panels_[i]);
             gains[terms] = &gain[i];
-            ahead_[terms] = next_of(task_.term[i]);
+            ahead_[terms] = fetched_plane<Storage>(plane_, task_.term[i], next_ / task_.channels, next_ % task_.channels);
             panels[terms++] = panels_[i];
         }
         if (terms == 0 && !noise) return nullptr;
@@ -226,19 +216,18 @@ class Combine {
     void square_rows(Square square, V* const* panels, int h, Mix mix) {
         RowsFetch<Storage, L, Terms> fetch{reinterpret_cast<const char*>(out_), {}};
         // The panels themselves are in the cache: to fetch them costs next to nothing.
-        for (int i = 0; i < Terms; ++i) fetch.read[i] = static_cast<const char*>(ahead_[i] ? ahead_[i] : panels[i]);
+        for (int i = 0; i < Terms; ++i) fetch.read[i] = ahead_[i] ? ahead_[i] : reinterpret_cast<const char*>(panels[i]);
         square.template filter_rows<Terms>(panels, h, mix, fetch);
     }
 
-    void load_rows(const V* panel, int h, V* line, const void* ahead) const {
-        const auto* data = static_cast<const char*>(ahead);
-        if (!data) return plane_.load_rows(panel, h, line);
-        if (plane_.fetches_panels()) return plane_.load_rows(panel, h, line, ReadLater{data});
-        plane_.load_rows(panel, h, line, Read{data});
+    void load_rows(const V* panel, int h, V* line, const char* ahead) const {
+        if (!ahead) return plane_.load_rows(panel, h, line);
+        if (plane_.fetches_panels()) return plane_.load_rows(panel, h, line, ReadLater{ahead});
+        plane_.load_rows(panel, h, line, Read{ahead});
     }
 
     void store_rows(const V* line, V* panel, int h) const {
-        if (plane_.fetches_panels() || !fetches_planes()) return plane_.store_rows(line, panel, h);
+        if (plane_.fetches_panels() || !plane_.template fetches_planes<Storage>()) return plane_.store_rows(line, panel, h);
         plane_.store_rows(line, panel, h, Write{reinterpret_cast<const char*>(out_)});
     }
 };

@@ -83,6 +83,13 @@ class Plane {
     // (prefetch.hpp), with all of the arithmetic to hide behind; larger ones pushed their own panels out of the first cache.
     bool fetches_panels() const { return columns.plan.radix > 1 && static_cast<std::int64_t>(H) * W * sizeof(T) > (32 << 10); }
 
+    // Whether the next plane is fetched at all while the rows of this one are worked on.
+    template <class Storage>
+    bool fetches_planes() const {
+        const std::int64_t bytes = static_cast<std::int64_t>(H) * W * static_cast<std::int64_t>(sizeof(Storage));
+        return bytes <= (fetches_panels() ? 128 << 10 : 256 << 10);
+    }
+
     // From the panels at column offset(j) to the next ones, or to the first of the plane that follows in memory.
     std::ptrdiff_t ahead(int count, int j, std::ptrdiff_t row_stride) const {
         return j + count < panels ? offset(j + count) - offset(j) : H * row_stride - offset(j);
@@ -171,23 +178,21 @@ class Plane {
     }
 
     // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line
-    // buffer.
-    void gather_rows(const T* plane, std::ptrdiff_t row_stride, int h, V* line) const {
+    // buffer, and back.
+    template <class Fetch = NoFetch>
+    void gather_rows(const T* plane, std::ptrdiff_t row_stride, int h, V* line, Fetch fetch = {}) const {
         for (int j = 0; j < panels; ++j) {
             V block[L];
             for (int lane = 0; lane < L; ++lane)
                 block[lane] = load(plane + columns.plan.frequency[std::min(h + lane, H - 1)] * row_stride + offset(j));
-            transpose<T>(block);
-            SOFTDIFF_UNROLL
-            for (int i = 0; i < L; ++i) line[offset(j) + i] = block[i];
+            transpose_block<T>(block, line + offset(j), fetch.block(h / L * panels + j));
         }
     }
-    void scatter_rows(const V* line, int h, T* plane, std::ptrdiff_t row_stride) const {
+    template <class Fetch = NoFetch>
+    void scatter_rows(const V* line, int h, T* plane, std::ptrdiff_t row_stride, Fetch fetch = {}) const {
         for (int j = 0; j < panels; ++j) {
             V block[L];
-            SOFTDIFF_UNROLL
-            for (int i = 0; i < L; ++i) block[i] = line[offset(j) + i];
-            transpose<T>(block);
+            transpose_block<T>(line + offset(j), block, fetch.block(h / L * panels + j));
             for (int lane = 0; lane < std::min(L, H - h); ++lane)
                 store(plane + columns.plan.frequency[h + lane] * row_stride + offset(j), block[lane]);
         }
@@ -199,6 +204,14 @@ class Plane {
 template <class Storage>
 inline const Storage* plane_of(const Image& image, std::int64_t b, std::int64_t c) {
     return static_cast<const Storage*>(image.data) + b * image.stride[0] + c * image.stride[1];
+}
+
+// Plane c of sample b for a BlockFetch while the rows of the plane before it are worked on; null where it is not fetched: rows
+// that lie apart, and planes so large that they would push each other out of the second cache before they are used.
+template <class Storage, class T>
+inline const char* fetched_plane(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c) {
+    if (image.stride[3] != 1 || image.stride[2] != plane.W || !plane.template fetches_planes<Storage>()) return nullptr;
+    return reinterpret_cast<const char*>(plane_of<Storage>(image, b, c));
 }
 
 // Whether `stage` copies.

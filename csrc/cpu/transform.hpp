@@ -3,7 +3,7 @@
 
 #include "heat.hpp"
 #include "parallel.hpp"
-#include "plane.hpp"
+#include "square.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -28,40 +28,83 @@ class PlaneTransform {
     }
 
     void run(std::int64_t first, std::int64_t last) {
-        for (std::int64_t plane = first; plane < last; ++plane) one_plane(plane / task_.channels, plane % task_.channels);
+        for (std::int64_t plane = first; plane < last; ++plane) {
+            const std::int64_t next = std::min(plane + 1, last - 1);
+            out_ = static_cast<Storage*>(task_.out) + plane * plane_.H * plane_.W;
+            ahead_ = plane_.fetches_panels()
+                         ? nullptr
+                         : fetched_plane<Storage>(plane_, task_.input, next / task_.channels, next % task_.channels);
+            one_plane(stage<T, Storage>(plane_, task_.input, plane / task_.channels, plane % task_.channels, staged_));
+        }
     }
 
   private:
+    using Read = BlockFetch<FetchFor::kRead, Storage, L>;
+    using Write = BlockFetch<FetchFor::kWrite, Storage, L>;
+
     const TransformTask& task_;
     const Plane<T>& plane_;
     V *panel_, *line_, *spectrum_, *scratch_;
     T *staged_, *result_, *root_row_;
+    Storage* out_ = nullptr;       // of this plane
+    const char* ahead_ = nullptr;  // the next image; null where it is not fetched
 
-    void one_plane(std::int64_t b, std::int64_t c) {
-        Storage* out =
-            static_cast<Storage*>(task_.out) + (b * task_.channels + c) * static_cast<std::int64_t>(plane_.H) * plane_.W;
-        const StagedPlane<T> image = stage<T, Storage>(plane_, task_.input, b, c, staged_);
-        const StagedPlane<T> result = target(plane_, out, result_);
+    void one_plane(const StagedPlane<T>& image) {
+        const StagedPlane<T> result = target(plane_, out_, result_);
         T* to = const_cast<T*>(result.data);
-        const std::int32_t* frequency = plane_.rows.plan.frequency;
-        const T* root_column = plane_.rows.plan.root_weight;
-        if (!task_.inverse) plane_.forward_columns(image.data, image.row_stride, panel_, scratch_);
-        for (int h = 0; h < plane_.padded_height; h += L) {
-            const V root_row = load(root_row_ + h);
-            if (task_.inverse) {
-                plane_.gather_rows(image.data, image.row_stride, h, line_);
-                for (int w = 0; w < plane_.W; ++w) spectrum_[w] = line_[frequency[w]] * (root_row * root_column[w]);
-                plane_.rows.inverse(spectrum_, reinterpret_cast<T*>(line_), L, scratch_);
-                plane_.store_rows(line_, panel_, h);
-            } else {
-                plane_.load_rows(panel_, h, line_);
-                plane_.rows.forward(reinterpret_cast<const T*>(line_), L, spectrum_, scratch_);
-                for (int w = 0; w < plane_.W; ++w) line_[frequency[w]] = spectrum_[w] * (root_row * root_column[w]);
-                plane_.scatter_rows(line_, h, to, result.row_stride);
-            }
+        if (task_.inverse) {
+            for (int h = 0; h < plane_.padded_height; h += L) inverse_rows(image, h);
+            inverse_columns(to, result.row_stride);
+        } else {
+            forward_columns(image);
+            for (int h = 0; h < plane_.padded_height; h += L) forward_rows(h, to, result.row_stride);
         }
-        if (task_.inverse) plane_.inverse_columns(panel_, to, result.row_stride, scratch_);
-        emit(plane_, result, out);
+        emit(plane_, result, out_);
+    }
+
+    void forward_columns(const StagedPlane<T>& image) {
+        if (image.row_stride != plane_.W ||
+            !with_square(plane_, [&](auto square) { square.forward_columns(image.data, panel_); }))
+            plane_.forward_columns(image.data, image.row_stride, panel_, scratch_);
+    }
+    void inverse_columns(T* to, std::ptrdiff_t row_stride) {
+        if (row_stride != plane_.W || !with_square(plane_, [&](auto square) { square.inverse_columns(panel_, to); }))
+            plane_.inverse_columns(panel_, to, row_stride, scratch_);
+    }
+
+    void forward_rows(int h, T* to, std::ptrdiff_t row_stride) {
+        if (ahead_) {
+            plane_.load_rows(panel_, h, line_, Read{ahead_});
+        } else {
+            plane_.load_rows(panel_, h, line_);
+        }
+        plane_.rows.forward(reinterpret_cast<const T*>(line_), L, spectrum_, scratch_);
+        const V root_row = load(root_row_ + h);
+        for (int w = 0; w < plane_.W; ++w)
+            line_[plane_.rows.plan.frequency[w]] = spectrum_[w] * (root_row * plane_.rows.plan.root_weight[w]);
+        if (ahead_) {  // the rows after these, of the next plane in the end: results lie one after the other
+            const Storage* next_rows = out_ + static_cast<std::ptrdiff_t>(plane_.W) * L;
+            plane_.scatter_rows(line_, h, to, row_stride, Write{reinterpret_cast<const char*>(next_rows)});
+        } else {
+            plane_.scatter_rows(line_, h, to, row_stride);
+        }
+    }
+
+    void inverse_rows(const StagedPlane<T>& image, int h) {
+        if (ahead_) {
+            plane_.gather_rows(image.data, image.row_stride, h, line_, Read{ahead_});
+        } else {
+            plane_.gather_rows(image.data, image.row_stride, h, line_);
+        }
+        const V root_row = load(root_row_ + h);
+        for (int w = 0; w < plane_.W; ++w)
+            spectrum_[w] = line_[plane_.rows.plan.frequency[w]] * (root_row * plane_.rows.plan.root_weight[w]);
+        plane_.rows.inverse(spectrum_, reinterpret_cast<T*>(line_), L, scratch_);
+        if (ahead_) {
+            plane_.store_rows(line_, panel_, h, Write{reinterpret_cast<const char*>(out_)});
+        } else {
+            plane_.store_rows(line_, panel_, h);
+        }
     }
 };
 
