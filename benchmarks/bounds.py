@@ -31,8 +31,11 @@ def dct2(n: int) -> int:
 @lru_cache
 def dct4(n: int) -> int:
     """Operations of C4(n): n/2 rotations, of three in codelets and of four beyond, two C2(n/2), n - 2 additions."""
-    if n % 2:
-        return n * n
+    if n == 1:
+        return 1
+    if n % 2:  # a real DFT of length n: both halves, and 2 n - 1 additions and one product around them
+        half = n // 2
+        return 2 * half**2 + 5 * half + 1
     rotation = 3 if n <= LONGEST_CODELET else 4
     return rotation * (n // 2) + 2 * dct2(n // 2) + (n - 2)
 

@@ -49,13 +49,37 @@ constexpr DenseTable<T, (N + 1) / 2> make_dense2() {
     return table;
 }
 
+// C4(N) for odd N as a sum and a difference of the cosine and the sine half of a real DFT of length N (Chan and Siu 1993). Each
+// odd number 2n + 1 is 4m + N for one m in [0, N) but for multiples of 8N and signs, of itself and of the cosine: n = place(m).
+// There the cosine of C4 is
+//
+//   cos(pi (4m+N)(4l+N) / 4N) = (-1)^(m+l) (cos(pi N / 4) cos(4 pi m l / N) - sin(pi N / 4) sin(4 pi m l / N)),
+//
+// even and odd in m and l: half of each is enough.
 template <class T, int N>
-constexpr DenseTable<T, N> make_dense4() {
-    DenseTable<T, N> table{};
-    for (int k = 0; k < N; ++k)
-        for (int n = 0; n < N; ++n) table.entry[k][n] = static_cast<T>(cos_pi((2 * n + 1) * (2 * k + 1), 4 * N));
-    return table;
-}
+struct OddDct4 {
+    static constexpr int kHalf = N / 2;
+
+    // (4m + N) mod 8N, reflected into [0, 2N): at 4N the cosine of its multiples is even, at 2N that of odd ones odd.
+    static constexpr int reflected(int m) {
+        const int u = (4 * m + N) % (8 * N), v = u > 4 * N ? 8 * N - u : u;
+        return v > 2 * N ? 4 * N - v : v;
+    }
+    static constexpr int place(int m) { return (reflected(m) - 1) / 2; }
+    static constexpr int sign(int m) {  // of the input or output at place(m), with (-1)^m
+        const int u = (4 * m + N) % (8 * N), v = u > 4 * N ? 8 * N - u : u;
+        return (v > 2 * N) == (m % 2 == 1) ? 1 : -1;
+    }
+
+    // Inputs m and N - m are added and subtracted; where their signs differ, the other way round. Outputs l and N - l likewise.
+    static constexpr bool alike(int m) { return sign(m) == sign(N - m); }
+    static constexpr T cosine(int m, int l) {  // of the input m, folded with N - m, in the output l
+        return static_cast<T>(sign(m) * sign(l) * cos_pi(N, 4) * cos_pi(4LL * m * l, N));
+    }
+    static constexpr T sine(int m, int l) {
+        return static_cast<T>(sign(m) * sign(l) * (alike(l) ? 1 : -1) * sin_pi(N, 4) * sin_pi(4LL * m * l, N));
+    }
+};
 
 // A view of an array of values.
 template <class V>
@@ -217,18 +241,38 @@ struct Codelet {
     }
 
     template <class In, class Out>
-    static SOFTDIFF_INLINE void dct4_odd(In view, Out y) {
-        constexpr auto dense = make_dense4<T, N>();
-        V x[N];
-        SOFTDIFF_UNROLL
-        for (int n = 0; n < N; ++n) x[n] = view[n];
-        SOFTDIFF_UNROLL
-        for (int k = 0; k < N; ++k) {
-            V total = x[0] * dense.entry[k][0];
-            SOFTDIFF_UNROLL
-            for (int n = 1; n < N; ++n) total += x[n] * dense.entry[k][n];
-            y.put(k, total);
-        }
+    static SOFTDIFF_INLINE void dct4_odd(In x, Out y) {
+        using Map = OddDct4<T, N>;
+        V even[kHalf + 1], odd[kHalf + 1];  // in m
+        even[0] = x[Map::place(0)];
+        unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+            constexpr int m = i + 1;
+            const V p = x[Map::place(m)], q = x[Map::place(N - m)];
+            even[m] = Map::alike(m) ? p + q : p - q;
+            odd[m] = Map::alike(m) ? p - q : p + q;
+        });
+        constexpr T constant = Map::cosine(0, 0);  // but for its sign in all outputs
+        const V first = even[0] * constant;
+        unrolled<kHalf + 1>([&](auto l) __attribute__((always_inline)) {
+            constexpr bool negative = Map::cosine(0, l) != constant;
+            V sum = first;
+            unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+                constexpr T factor = Map::cosine(i + 1, l);
+                sum = i == 0 && negative ? even[1] * factor - sum : sum + even[i + 1] * factor;
+            });
+            if constexpr (l == 0) {
+                y.put(Map::place(0), sum);
+            } else {
+                V difference{};
+                unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+                    constexpr T factor = Map::sine(i + 1, l);
+                    difference = i == 0 ? odd[i + 1] * factor : difference + odd[i + 1] * factor;
+                });
+                // The output N - l has the sum of the two halves, or its negative.
+                y.put(Map::place(l), Map::alike(l) ? sum - difference : sum + difference);
+                y.put(Map::place(N - l), Map::alike(l) ? sum + difference : difference - sum);
+            }
+        });
     }
 };
 
