@@ -156,8 +156,7 @@ struct Codelet {
             dct4_odd(x, y);
         } else {
             V a[kHalf], b[kHalf], low[kHalf], high[kHalf];
-            unrolled<kHalf>(
-                [&](auto i) __attribute__((always_inline)) { rotate<i>(x[i], x[N - 1 - i], a[i], b[i]); });
+            unrolled<kHalf>([&](auto i) __attribute__((always_inline)) { rotate<i>(x[i], x[N - 1 - i], a[i], b[i]); });
             Half::dct2(Values<V>{a}, Values<V>{low});
             Half::dct2(Values<V>{b}, Values<V>{high});
             y.put(0, low[0]);

@@ -17,10 +17,7 @@ class Combine {
     static constexpr int L = kLanes<T>;
 
     Combine(const CombineTask& task, const Plane<T>& plane, Arena& arena)
-        : task_(task),
-          plane_(plane),
-          gains_(task, plane, arena),
-          noise_rows_(plane.columns.plan, plane.H, plane.W, task.seed) {
+        : task_(task), plane_(plane), gains_(task, plane, arena), noise_rows_(plane.columns.plan, plane.H, plane.W, task.seed) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         for (int i = 0; i < kTerms; ++i) {
             const bool given = task.term[i].data, transformed = i == 0 || (given && follows_frequency(task, i));

@@ -129,10 +129,9 @@ SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& key
     U product[2 * kPhiloxGroups];  // of each group: even counters, odd counters. Products of counters in a row are sums.
     SOFTDIFF_UNROLL
     for (int i = 0; i < 2 * kPhiloxGroups; ++i)
-        product[i] =
-            detail::even_lanes(kHalf) * kPhiloxMultiplier0 +
-            (static_cast<std::uint64_t>(static_cast<std::uint32_t>(first(i))) + static_cast<std::uint64_t>(i % 2)) *
-                kPhiloxMultiplier0;
+        product[i] = detail::even_lanes(kHalf) * kPhiloxMultiplier0 +
+                     (static_cast<std::uint64_t>(static_cast<std::uint32_t>(first(i))) + static_cast<std::uint64_t>(i % 2)) *
+                         kPhiloxMultiplier0;
     PhiloxState<U> half[2 * kPhiloxGroups];
     philox_of_products(product, [&](int i) { return first(i) >> 32; }, keys, half);
     SOFTDIFF_UNROLL

@@ -72,7 +72,8 @@ class NoiseRows {
         for (int l = 0; l < kNormalLanes; l += kPhiloxGroups) {
             U products[kVectors];
             SOFTDIFF_UNROLL
-            for (int i = 0; i < kVectors; ++i) products[i] = rows[i % 2] + static_cast<std::uint64_t>(l + i / 2) * kPhiloxMultiplier0;
+            for (int i = 0; i < kVectors; ++i)
+                products[i] = rows[i % 2] + static_cast<std::uint64_t>(l + i / 2) * kPhiloxMultiplier0;
             PhiloxState<U> state[kVectors];
             philox_of_products(products, [&](int) { return counter_of(first) >> 32; }, keys_, state);
             SOFTDIFF_UNROLL

@@ -1,4 +1,5 @@
-// What comes into the cache while the rows of a plane are worked on: the memory of its output, and the images of the next plane.
+// What comes into the cache while the rows of a plane are worked on: the memory of its output, and the images of the next
+// plane.
 //
 // A core waits for a dozen lines of 64 bytes at most; behind a longer run of them all stands still, arithmetic too. So they are
 // asked for a few at a time: while vectors are turned (transpose in simd.hpp), and between two transforms.
@@ -30,9 +31,7 @@ template <FetchFor For, class Storage, int Lanes>
 struct BlockFetch {
     const char* data;
 
-    SOFTDIFF_INLINE BlockFetch block(int number) const {
-        return {data + static_cast<std::ptrdiff_t>(number) * Lanes * kBytes};
-    }
+    SOFTDIFF_INLINE BlockFetch block(int number) const { return {data + static_cast<std::ptrdiff_t>(number) * Lanes * kBytes}; }
     SOFTDIFF_INLINE void operator()(int vector) const {
         if (vector % kVectorsInLine == 0) fetch_line<For>(data + vector * kBytes);
     }

@@ -65,13 +65,12 @@ struct Square {
         }
         Line::template filter<Terms>(line, mix, pause);
         SOFTDIFF_UNROLL
-        for (int j = 0; j < kPanels; ++j)
-            turn(Terms * kPanels + j, line[0] + offset(j), panels[0] + j * kStride + h);
+        for (int j = 0; j < kPanels; ++j) turn(Terms * kPanels + j, line[0] + offset(j), panels[0] + j * kStride + h);
     }
 
   private:
     template <class Storage>
-    struct Columns {  // kLanes columns of an image with rows of N
+    struct Columns {                           // kLanes columns of an image with rows of N
         static constexpr bool kAhead = false;  // filter_rows has fetched it
         Storage* data;
         SOFTDIFF_INLINE V operator[](int i) const { return load_as<T>(data + i * N); }
