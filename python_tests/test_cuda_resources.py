@@ -40,7 +40,6 @@ def test_reads_the_compiler_s_report(resources: ModuleType) -> None:
     assert (second.side, second.family, second.arithmetic) == (None, "FillNormal", "float64")
     assert resources.breaches([first]) == []
     assert resources.breaches([second]) == ["FillNormal<double>, sm_120: spills 48 + 68 bytes"]
-    assert resources.breaches([resources.Kernel("SquareLevel<128, float>", "sm_120", 168, 48, 128, 128, 0)]) == []
     assert len(resources.breaches([resources.Kernel("SquareLevel<128, float>", "sm_90", 168, 48, 1, 0, 0)])) == 1
     assert len(resources.breaches([resources.Kernel("K", "sm_80", 256, 0, 0, 0, 0)])) == 1
     assert len(resources.breaches([resources.Kernel("K", "sm_80", 9, 0, 0, 0, 200_000)])) == 1
