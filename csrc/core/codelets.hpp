@@ -60,16 +60,15 @@ template <class T, int N>
 struct OddDct4 {
     static constexpr int kHalf = N / 2;
 
-    // (4m + N) mod 8N, reflected into [0, 2N): at 4N the cosine of its multiples is even, at 2N that of odd ones odd.
+    // (4m + N) mod 8N, reflected at 4N, where the cosine of odd multiples is even, into [0, 4N]; at 2N it is odd.
     static constexpr int reflected(int m) {
-        const int u = (4 * m + N) % (8 * N), v = u > 4 * N ? 8 * N - u : u;
-        return v > 2 * N ? 4 * N - v : v;
+        const int u = (4 * m + N) % (8 * N);
+        return u > 4 * N ? 8 * N - u : u;
     }
-    static constexpr int place(int m) { return (reflected(m) - 1) / 2; }
-    static constexpr int sign(int m) {  // of the input or output at place(m), with (-1)^m
-        const int u = (4 * m + N) % (8 * N), v = u > 4 * N ? 8 * N - u : u;
-        return (v > 2 * N) == (m % 2 == 1) ? 1 : -1;
-    }
+    static constexpr bool beyond(int m) { return reflected(m) > 2 * N; }
+    static constexpr int place(int m) { return ((beyond(m) ? 4 * N - reflected(m) : reflected(m)) - 1) / 2; }
+    // Of the input or output at place(m), with (-1)^m.
+    static constexpr int sign(int m) { return beyond(m) == (m % 2 == 1) ? 1 : -1; }
 
     // Inputs m and N - m are added and subtracted; where their signs differ, the other way round. Outputs l and N - l likewise.
     static constexpr bool alike(int m) { return sign(m) == sign(N - m); }
@@ -156,7 +155,7 @@ struct Codelet {
             dct4_odd(x, y);
         } else {
             V a[kHalf], b[kHalf], low[kHalf], high[kHalf];
-            unrolled<kHalf>([&](auto i) __attribute__((always_inline)) { rotate<i>(x[i], x[N - 1 - i], a[i], b[i]); });
+            unrolled<kHalf>([&](auto i) SOFTDIFF_INLINE_LAMBDA { rotate<i>(x[i], x[N - 1 - i], a[i], b[i]); });
             Half::dct2(Values<V>{a}, Values<V>{low});
             Half::dct2(Values<V>{b}, Values<V>{high});
             y.put(0, low[0]);
@@ -244,7 +243,7 @@ struct Codelet {
         using Map = OddDct4<T, N>;
         V even[kHalf + 1], odd[kHalf + 1];  // in m
         even[0] = x[Map::place(0)];
-        unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+        unrolled<kHalf>([&](auto i) SOFTDIFF_INLINE_LAMBDA {
             constexpr int m = i + 1;
             const V p = x[Map::place(m)], q = x[Map::place(N - m)];
             even[m] = Map::alike(m) ? p + q : p - q;
@@ -252,10 +251,10 @@ struct Codelet {
         });
         constexpr T constant = Map::cosine(0, 0);  // but for its sign in all outputs
         const V first = even[0] * constant;
-        unrolled<kHalf + 1>([&](auto l) __attribute__((always_inline)) {
+        unrolled<kHalf + 1>([&](auto l) SOFTDIFF_INLINE_LAMBDA {
             constexpr bool negative = Map::cosine(0, l) != constant;
             V sum = first;
-            unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+            unrolled<kHalf>([&](auto i) SOFTDIFF_INLINE_LAMBDA {
                 constexpr T factor = Map::cosine(i + 1, l);
                 sum = i == 0 && negative ? even[1] * factor - sum : sum + even[i + 1] * factor;
             });
@@ -263,7 +262,7 @@ struct Codelet {
                 y.put(Map::place(0), sum);
             } else {
                 V difference{};
-                unrolled<kHalf>([&](auto i) __attribute__((always_inline)) {
+                unrolled<kHalf>([&](auto i) SOFTDIFF_INLINE_LAMBDA {
                     constexpr T factor = Map::sine(i + 1, l);
                     difference = i == 0 ? odd[i + 1] * factor : difference + odd[i + 1] * factor;
                 });

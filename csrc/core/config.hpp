@@ -8,10 +8,10 @@
 #define SOFTDIFF_OUTLINE inline __host__ __device__ __noinline__
 #else
 #define SOFTDIFF_INLINE inline __attribute__((always_inline))
-#define SOFTDIFF_INLINE_LAMBDA __attribute__((always_inline))
 #define SOFTDIFF_UNROLL _Pragma("GCC unroll 128")
 #define SOFTDIFF_OUTLINE inline
 #endif
+#define SOFTDIFF_INLINE_LAMBDA __attribute__((always_inline))
 
 // Translation units built for different instruction sets must not share one copy of an inline function: the linker keeps any
 // one of them, and a machine without AVX-512 would meet AVX-512 code. So each unit names its own inline namespace.

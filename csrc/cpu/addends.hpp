@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "prefetch.hpp"
 #include "simd.hpp"
 
 namespace softdiff {
@@ -39,7 +40,7 @@ struct SumOut {
         SOFTDIFF_UNROLL
         for (int k = 0; k < Count; ++k) {
             const T* from = image[k].data + i * image[k].row_stride;
-            if constexpr (Out::kAhead) __builtin_prefetch(from + out.ahead, 0, 3);
+            if constexpr (Out::kAhead) fetch_line<FetchFor::kRead>(from + out.ahead);
             value += load(from) * factor[k];
         }
         out.put(i, value);

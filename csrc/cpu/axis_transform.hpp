@@ -5,6 +5,7 @@
 
 #include "line.hpp"
 #include "parallel.hpp"
+#include "prefetch.hpp"
 #include "task.hpp"
 
 namespace softdiff {
@@ -96,7 +97,7 @@ class RowTransform {
             if (lanes == L) {
                 SOFTDIFF_UNROLL
                 for (int lane = 0; lane < L; ++lane) {
-                    __builtin_prefetch(from + (lane + 2 * L) * row);
+                    fetch_line<FetchFor::kRead>(from + (lane + 2 * L) * row);
                     square[lane] = load(from + lane * row);
                 }
             } else {
@@ -117,7 +118,7 @@ class RowTransform {
             if (lanes == L) {
                 SOFTDIFF_UNROLL
                 for (int lane = 0; lane < L; ++lane) {
-                    __builtin_prefetch(to + (lane + L) * row, 1);
+                    fetch_line<FetchFor::kWrite>(to + (lane + L) * row);
                     store(to + lane * row, square[lane]);
                 }
             } else {

@@ -46,10 +46,11 @@ class Combine {
     V *panels_[kTerms], *lines_[kTerms];
     V *scratch_, *noise_line_;
     T *staged_[kTerms], *result_, *noise_;
-    std::int64_t next_ = 0;      // the plane after this one
-    const char* ahead_[kTerms];  // its images, in the order of the terms that are transformed; null where they are not fetched
-    Storage* out_ = nullptr;     // of this plane
-    std::int64_t first_ = 0;     // the number of its first element
+    std::int64_t next_ = 0;  // the plane after this one
+    // Its images, in the order of the terms that are transformed; null where they are not fetched.
+    const Storage* ahead_[kTerms];
+    Storage* out_ = nullptr;  // of this plane
+    std::int64_t first_ = 0;  // the number of its first element
 
     using Read = BlockFetch<FetchFor::kRead, Storage, L>;
     using ReadLater = BlockFetch<FetchFor::kReadLater, Storage, L>;
@@ -74,9 +75,9 @@ class Combine {
             }
         }
         if (spectral) {
-            write(spectral, addends, out_);
+            write(spectral, addends);
         } else {
-            write_addends(addends, out_);
+            write_addends(addends);
         }
     }
 
@@ -113,34 +114,33 @@ class Combine {
         return panels[0];
     }
 
-    // Down the columns of an image, to `panels`.
+    // Down the columns of an image, to `panels`; of 16 bits too where it is, if it is a square or rows of numbers.
     void forward(const Image& image, std::int64_t b, std::int64_t c, T* copy, V* panels) {
-        const auto in_square = [&](const auto* rows) {
-            return with_square(plane_, [&](auto square) { square.forward_columns(rows, panels); });
-        };
-        const auto* own = plane_of<Storage>(image, b, c);
-        if (image.stride[3] == 1 && image.stride[2] == plane_.W && in_square(own)) return;
-        if constexpr (!std::is_same_v<T, Storage>)
+        if constexpr (!std::is_same_v<T, Storage>) {
+            const auto* own = plane_of<Storage>(image, b, c);
+            if (image.stride[3] == 1 && image.stride[2] == plane_.W &&
+                with_square(plane_, [&](auto square) { square.forward_columns(own, panels); }))
+                return;
             if (image.stride[3] == 1 && !plane_.narrow())
                 return plane_.forward_columns(own, image.stride[2], panels, scratch_, result_);
-        const StagedPlane<T> staged = stage<T, Storage>(plane_, image, b, c, copy);
-        if (staged.row_stride == plane_.W && in_square(staged.data)) return;
-        plane_.forward_columns(staged.data, staged.row_stride, panels, scratch_);
+        }
+        forward_columns(plane_, stage<T, Storage>(plane_, image, b, c, copy), panels, scratch_);
     }
 
     // The sum of the terms in the panels and of the addends.
-    void write(V* panels, const Addends<T>& addends, Storage* out) {
-        if (addends.count == 0 && with_square(plane_, [&](auto square) { square.inverse_columns(panels, out); })) return;
+    void write(V* panels, const Addends<T>& addends) {
+        if (addends.count == 0 && with_square(plane_, [&](auto square) { square.inverse_columns(panels, out_); })) return;
         if constexpr (!std::is_same_v<T, Storage>)
-            if (addends.count == 0 && !plane_.narrow()) return plane_.inverse_columns(panels, out, plane_.W, scratch_, result_);
-        const StagedPlane<T> result = target(plane_, out, result_);
+            if (addends.count == 0 && !plane_.narrow())
+                return plane_.inverse_columns(panels, out_, plane_.W, scratch_, result_);
+        const StagedPlane<T> result = target(plane_, out_, result_);
         T* sum = const_cast<T*>(result.data);
         switch (addends.count) {
             case 0: plane_.inverse_columns(panels, sum, result.row_stride, scratch_); break;
             case 1: write_sum<1>(panels, addends, sum, result.row_stride); break;
             default: write_sum<2>(panels, addends, sum, result.row_stride); break;
         }
-        emit(plane_, result, out);
+        emit(plane_, result, out_);
     }
 
     template <int Count>
@@ -153,8 +153,8 @@ class Combine {
         plane_.template inverse_columns<Count>(panels, addends, sum, row_stride, scratch_);
     }
 
-    void write_addends(const Addends<T>& addends, Storage* out) {
-        const StagedPlane<T> result = target(plane_, out, result_);
+    void write_addends(const Addends<T>& addends) {
+        const StagedPlane<T> result = target(plane_, out_, result_);
         for (int h = 0; h < plane_.H; ++h) {
             T* to = const_cast<T*>(result.data) + h * result.row_stride;
             std::fill_n(to, plane_.W, T(0));
@@ -163,7 +163,7 @@ class Combine {
                 for (int w = 0; w < plane_.W; ++w) to[w] += addends.factor[k] * from[w];
             }
         }
-        emit(plane_, result, out);
+        emit(plane_, result, out_);
     }
 
     void separable_rows(const Gain<T>& gain, V* const* panels) {
@@ -199,33 +199,29 @@ class Combine {
     // The rows of all panels through the transform, mix_at(h) and the inverse, to panels[0].
     template <int Terms, class MixAt>
     void rows(V* const* panels, MixAt mix_at) {
+        const bool fetches_out = !plane_.fetches_panels() && plane_.template fetches_planes<Storage>();
         for (int h = 0; h < plane_.padded_height; h += L) {
             const auto mix = mix_at(h);
             if constexpr (Terms < kTerms)
                 if (with_square(plane_, [&](auto square) { square_rows<Terms>(square, panels, h, mix); })) continue;
-            for (int i = 0; i < Terms; ++i) load_rows(panels[i], h, lines_[i], ahead_[i]);
+            for (int i = 0; i < Terms; ++i) {
+                if (plane_.fetches_panels()) {
+                    plane_.load_rows(panels[i], h, lines_[i], ReadLater{ahead_[i]});
+                } else {
+                    plane_.load_rows(panels[i], h, lines_[i], Read{ahead_[i]});
+                }
+            }
             plane_.rows.template combine<Terms>(lines_, scratch_, mix);
-            store_rows(lines_[0], panels[0], h);
+            plane_.store_rows(lines_[0], panels[0], h, Write{fetches_out ? out_ : nullptr});
         }
     }
 
     template <int Terms, class Square, class Mix>
     void square_rows(Square square, V* const* panels, int h, Mix mix) {
-        RowsFetch<Storage, L, Terms> fetch{reinterpret_cast<const char*>(out_), {}};
+        RowsFetch<Storage, L, Terms> fetch{out_, {}};
         // The panels themselves are in the cache: to fetch them costs next to nothing.
-        for (int i = 0; i < Terms; ++i) fetch.read[i] = ahead_[i] ? ahead_[i] : reinterpret_cast<const char*>(panels[i]);
+        for (int i = 0; i < Terms; ++i) fetch.read[i] = ahead_[i] ? ahead_[i] : reinterpret_cast<const Storage*>(panels[i]);
         square.template filter_rows<Terms>(panels, h, mix, fetch);
-    }
-
-    void load_rows(const V* panel, int h, V* line, const char* ahead) const {
-        if (!ahead) return plane_.load_rows(panel, h, line);
-        if (plane_.fetches_panels()) return plane_.load_rows(panel, h, line, ReadLater{ahead});
-        plane_.load_rows(panel, h, line, Read{ahead});
-    }
-
-    void store_rows(const V* line, V* panel, int h) const {
-        if (plane_.fetches_panels() || !plane_.template fetches_planes<Storage>()) return plane_.store_rows(line, panel, h);
-        plane_.store_rows(line, panel, h, Write{reinterpret_cast<const char*>(out_)});
     }
 };
 

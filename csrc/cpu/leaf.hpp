@@ -3,6 +3,7 @@
 
 #include "../core/codelets.hpp"
 #include "odd_plan.hpp"
+#include "prefetch.hpp"
 #include "simd.hpp"
 
 namespace softdiff {
@@ -30,18 +31,18 @@ struct Strided {
     SOFTDIFF_INLINE void put(int i, Vec<std::remove_const_t<T>> value) const { store(data + i * stride, value); }
 };
 
-// The same of a column of an image, and what lies `ahead` elements further comes into the cache. (A prefetch never faults.)
+// The same of a column of an image, and what lies `ahead` elements further comes into the cache.
 template <class T>
 struct StridedAhead {
     static constexpr bool kAhead = true;
     T* data;
     std::ptrdiff_t stride, ahead;
     SOFTDIFF_INLINE auto operator[](int i) const {
-        __builtin_prefetch(data + i * stride + ahead, 0, 3);
+        fetch_line<FetchFor::kRead>(data + i * stride + ahead);
         return load(data + i * stride);
     }
     SOFTDIFF_INLINE void put(int i, Vec<std::remove_const_t<T>> value) const {
-        __builtin_prefetch(data + i * stride + ahead, 1, 3);
+        fetch_line<FetchFor::kWrite>(data + i * stride + ahead);
         store(data + i * stride, value);
     }
 };

@@ -121,7 +121,7 @@ SOFTDIFF_INLINE void philox_of_products(const Vec<std::uint64_t>* product, Upper
             state[i] = philox_round(state[i], keys.key0[round], keys.key1[round], detail::multiply_words);
 }
 
-// Group g: the counters from counter + g kLanes<float> on, all within one block.
+// Group g: the counters from counter + g kLanes<float> on, those of a group within one block.
 SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& keys, PhiloxVectors* out) {
     using U = Vec<std::uint64_t>;
     constexpr auto kHalf = std::make_integer_sequence<int, kLanes<std::uint64_t>>{};

@@ -21,12 +21,12 @@ class NoiseRows {
     // Rows come in the order of `rows`, the plan of the columns.
     NoiseRows(const LinePlan<T>& rows, int height, int width, std::uint64_t seed)
         : frequency_(rows.frequency), height_(height), width_(width), keys_(philox_keys(seed)) {
-        bool natural = height % 2 == 0;
-        for (int h = 0; h < height; ++h) natural &= frequency_[h] == h;
-        paired_ = natural && width == kNormalBlock / 2;
+        paired_ = width == kNormalBlock / 2 && height % 2 == 0;
+        for (int h = 0; paired_ && h < height; ++h) paired_ = frequency_[h] == h;
     }
 
-    // Whether this draws the plane that begins with element `first`.
+    // Whether this draws the plane that begins with element `first`: rows, or pairs of them, are whole blocks, and the upper
+    // half of its counters is one number.
     bool draws(std::int64_t first) const {
         if constexpr (!kWords) return false;
         const std::uint64_t begin = counter_of(first), end = counter_of(first + std::int64_t{height_} * width_ - 1);

@@ -19,16 +19,12 @@ namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
 // kLanes vectors, transposed; meanwhile(0), .. meanwhile(kLanes - 1) are called on the way.
-template <class T, class Meanwhile = NoFetch>
+template <class T, class Meanwhile = Nothing>
 SOFTDIFF_INLINE void transpose_block(const Vec<T>* from, Vec<T>* to, Meanwhile meanwhile = {}) {
     Vec<T> block[kLanes<T>];
     SOFTDIFF_UNROLL
     for (int i = 0; i < kLanes<T>; ++i) block[i] = from[i];
-    if constexpr (std::is_same_v<Meanwhile, NoFetch>) {
-        transpose<T>(block);
-    } else {
-        transpose<T>(block, meanwhile);
-    }
+    transpose<T>(block, meanwhile);
     SOFTDIFF_UNROLL
     for (int i = 0; i < kLanes<T>; ++i) to[i] = block[i];
 }
@@ -123,7 +119,7 @@ class Plane {
             const std::ptrdiff_t next = ahead(count, j, row_stride);
             for (int h = 0; h < H; ++h) {
                 const Storage* from = x + h * row_stride + offset(j);
-                __builtin_prefetch(from + next, 0, 3);
+                fetch_line<FetchFor::kRead>(from + next);
                 for (int i = 0; i < count; ++i) store(buffer + (h * count + i) * L, load_as<T>(from + i * L));
             }
             if (columns.plan.radix == 1) return columns.forward(buffer, L, to, scratch);
@@ -144,7 +140,7 @@ class Plane {
             const std::ptrdiff_t next = ahead(count, j, row_stride);
             for (int h = 0; h < H; ++h) {
                 Storage* to = out + h * row_stride + offset(j);
-                __builtin_prefetch(to + next, 1, 3);
+                fetch_line<FetchFor::kWrite>(to + next);
                 for (int i = 0; i < count; ++i) store_as(to + i * L, load(buffer + (h * count + i) * L));
             }
         });
@@ -166,35 +162,46 @@ class Plane {
     // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
     template <class Fetch = NoFetch>
     void load_rows(const V* panel, int h, V* line, Fetch fetch = {}) const {
-        for (int j = 0; j < panels; ++j)
-            transpose_block<T>(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j),
-                               fetch.block(h / L * panels + j));
+        for_blocks(h, fetch, [&](int j, auto meanwhile) SOFTDIFF_INLINE_LAMBDA {
+            transpose_block<T>(panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, line + offset(j), meanwhile);
+        });
     }
     template <class Fetch = NoFetch>
     void store_rows(const V* line, V* panel, int h, Fetch fetch = {}) const {
-        for (int j = 0; j < panels; ++j)
-            transpose_block<T>(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h,
-                               fetch.block(h / L * panels + j));
+        for_blocks(h, fetch, [&](int j, auto meanwhile) SOFTDIFF_INLINE_LAMBDA {
+            transpose_block<T>(line + offset(j), panel + static_cast<std::ptrdiff_t>(j) * panel_stride + h, meanwhile);
+        });
     }
 
     // The rows of a plane in natural frequency order that outputs h .. h + kLanes - 1 of the column plan hold, as a line
     // buffer, and back.
     template <class Fetch = NoFetch>
     void gather_rows(const T* plane, std::ptrdiff_t row_stride, int h, V* line, Fetch fetch = {}) const {
-        for (int j = 0; j < panels; ++j) {
+        for_blocks(h, fetch, [&](int j, auto meanwhile) SOFTDIFF_INLINE_LAMBDA {
             V block[L];
             for (int lane = 0; lane < L; ++lane)
                 block[lane] = load(plane + columns.plan.frequency[std::min(h + lane, H - 1)] * row_stride + offset(j));
-            transpose_block<T>(block, line + offset(j), fetch.block(h / L * panels + j));
-        }
+            transpose_block<T>(block, line + offset(j), meanwhile);
+        });
     }
     template <class Fetch = NoFetch>
     void scatter_rows(const V* line, int h, T* plane, std::ptrdiff_t row_stride, Fetch fetch = {}) const {
-        for (int j = 0; j < panels; ++j) {
+        for_blocks(h, fetch, [&](int j, auto meanwhile) SOFTDIFF_INLINE_LAMBDA {
             V block[L];
-            transpose_block<T>(line + offset(j), block, fetch.block(h / L * panels + j));
+            transpose_block<T>(line + offset(j), block, meanwhile);
             for (int lane = 0; lane < std::min(L, H - h); ++lane)
                 store(plane + columns.plan.frequency[h + lane] * row_stride + offset(j), block[lane]);
+        });
+    }
+
+  private:
+    // body(panel, meanwhile) for the blocks of rows h .. h + kLanes - 1 in all panels: what is fetched while each is turned.
+    template <class Fetch, class Body>
+    SOFTDIFF_INLINE void for_blocks(int h, Fetch fetch, Body body) const {
+        if (fetch.data) {
+            for (int j = 0; j < panels; ++j) body(j, fetch.block(h / L * panels + j));
+        } else {
+            for (int j = 0; j < panels; ++j) body(j, Nothing{});
         }
     }
 };
@@ -209,9 +216,9 @@ inline const Storage* plane_of(const Image& image, std::int64_t b, std::int64_t 
 // Plane c of sample b for a BlockFetch while the rows of the plane before it are worked on; null where it is not fetched: rows
 // that lie apart, and planes so large that they would push each other out of the second cache before they are used.
 template <class Storage, class T>
-inline const char* fetched_plane(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c) {
+inline const Storage* fetched_plane(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c) {
     if (image.stride[3] != 1 || image.stride[2] != plane.W || !plane.template fetches_planes<Storage>()) return nullptr;
-    return reinterpret_cast<const char*>(plane_of<Storage>(image, b, c));
+    return plane_of<Storage>(image, b, c);
 }
 
 // Whether `stage` copies.

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "../core/config.hpp"
+#include "simd.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -17,44 +17,44 @@ constexpr int kCacheLine = 64;
 
 enum class FetchFor { kRead, kReadLater, kWrite };  // kReadLater: to the second cache, where more fits
 
+// The cache line of an address; one that is nowhere does no harm.
 template <FetchFor For>
-SOFTDIFF_INLINE void fetch_line(const char* line) {
+SOFTDIFF_INLINE void fetch_line(const void* address) {
     if constexpr (For == FetchFor::kWrite) {
-        __builtin_prefetch(line, 1, 3);
+        __builtin_prefetch(address, 1, 3);
     } else {
-        __builtin_prefetch(line, 0, For == FetchFor::kRead ? 3 : 2);
+        __builtin_prefetch(address, 0, For == FetchFor::kRead ? 3 : 2);
     }
 }
 
-// With each vector of a block of Lanes that is turned, the memory that the vector of this number takes in another plane.
+// With each vector of a block of Lanes that is turned, the memory that the vector of this number takes in another plane; none
+// where `data` is null.
 template <FetchFor For, class Storage, int Lanes>
 struct BlockFetch {
-    const char* data;
+    const Storage* data;
 
-    SOFTDIFF_INLINE BlockFetch block(int number) const { return {data + static_cast<std::ptrdiff_t>(number) * Lanes * kBytes}; }
+    SOFTDIFF_INLINE BlockFetch block(int number) const { return {data + static_cast<std::ptrdiff_t>(number) * Lanes * Lanes}; }
     SOFTDIFF_INLINE void operator()(int vector) const {
-        if (vector % kVectorsInLine == 0) fetch_line<For>(data + vector * kBytes);
+        constexpr int kVectorsInLine = std::max(1, kCacheLine / (Lanes * static_cast<int>(sizeof(Storage))));
+        if (vector % kVectorsInLine == 0) fetch_line<For>(data + vector * Lanes);
     }
-
-  private:
-    static constexpr int kBytes = Lanes * static_cast<int>(sizeof(Storage));
-    static constexpr int kVectorsInLine = std::max(1, kCacheLine / kBytes);
 };
 
 struct NoFetch {
-    SOFTDIFF_INLINE NoFetch block(int) const { return {}; }
-    SOFTDIFF_INLINE void operator()(int) const {}
+    static constexpr const void* data = nullptr;
+    SOFTDIFF_INLINE Nothing block(int) const { return {}; }
 };
 
 // What `Lanes` rows of a square of side N fetch: as many rows of the output, then of `Reads` images.
 template <class Storage, int Lanes, int Reads>
 struct RowsFetch {
-    const char* write;
-    const char* read[Reads];
+    const Storage* write;
+    const Storage* read[Reads];
 
     // In lines: of one operand, of all.
+    static constexpr int kLine = kCacheLine / static_cast<int>(sizeof(Storage));
     template <int N>
-    static constexpr int kEach = (N * Lanes * static_cast<int>(sizeof(Storage)) + kCacheLine - 1) / kCacheLine;
+    static constexpr int kEach = (N * Lanes + kLine - 1) / kLine;
     template <int N>
     static constexpr int kAll = (1 + Reads) * kEach<N>;
 
@@ -62,9 +62,8 @@ struct RowsFetch {
     template <int N>
     SOFTDIFF_INLINE RowsFetch from_row(int h) const {
         RowsFetch rows = *this;
-        const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(h) * N * static_cast<int>(sizeof(Storage));
-        rows.write += offset;
-        for (int i = 0; i < Reads; ++i) rows.read[i] += offset;
+        rows.write += static_cast<std::ptrdiff_t>(h) * N;
+        for (int i = 0; i < Reads; ++i) rows.read[i] += static_cast<std::ptrdiff_t>(h) * N;
         return rows;
     }
 
@@ -73,9 +72,9 @@ struct RowsFetch {
         SOFTDIFF_UNROLL
         for (int i = first; i < last; ++i) {
             if (i < kEach<N>) {
-                fetch_line<FetchFor::kWrite>(write + i * kCacheLine);
+                fetch_line<FetchFor::kWrite>(write + i * kLine);
             } else {
-                fetch_line<FetchFor::kRead>(read[i / kEach<N> - 1] + i % kEach<N> * kCacheLine);
+                fetch_line<FetchFor::kRead>(read[i / kEach<N> - 1] + i % kEach<N> * kLine);
             }
         }
     }

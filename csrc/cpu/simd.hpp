@@ -88,6 +88,10 @@ SOFTDIFF_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
 
 }  // namespace detail
 
+struct Nothing {
+    SOFTDIFF_INLINE void operator()(int) const {}
+};
+
 // The compiler may move nothing that makes `value` behind this, and nothing that uses it before.
 template <class V>
 SOFTDIFF_INLINE void pin(V& value) {
@@ -111,22 +115,24 @@ struct Paced {
     int done = 0;
     SOFTDIFF_INLINE Vec<T> operator()(Vec<T> shuffled) {
         constexpr int kEvery = log2_of(kLanes<T>);
-        if (++done % kEvery == 0) {
-            pin(shuffled);
-            meanwhile(done / kEvery - 1);
+        if constexpr (!std::is_same_v<Meanwhile, Nothing>) {
+            if (++done % kEvery == 0) {
+                pin(shuffled);
+                meanwhile(done / kEvery - 1);
+            }
         }
         return shuffled;
     }
 };
 
-template <class T>
-struct Unpaced {
-    SOFTDIFF_INLINE Vec<T> operator()(Vec<T> shuffled) const { return shuffled; }
-};
+}  // namespace detail
 
-// First inside 128-bit groups, then of the groups.
-template <class T, class Pace>
-SOFTDIFF_INLINE void transpose(Vec<T>* rows, Pace pace) {
+// In-register transpose of a kLanes x kLanes block, first inside 128-bit groups, then of the groups. Evenly spread over it,
+// meanwhile(0), .. meanwhile(kLanes - 1) are called.
+template <class T, class Meanwhile = Nothing>
+SOFTDIFF_INLINE void transpose(Vec<T>* rows, Meanwhile meanwhile = {}) {
+    using namespace detail;
+    Paced<T, Meanwhile> pace{meanwhile};
     constexpr int L = kLanes<T>, G = 16 / static_cast<int>(sizeof(T)), Q = L / G;
     Vec<T> a[L], b[L];
     SOFTDIFF_UNROLL
@@ -165,19 +171,6 @@ SOFTDIFF_INLINE void transpose(Vec<T>* rows, Pace pace) {
             rows[3 * G + c] = pace(shuffle<OddGroups, T>(odd01, odd23));
         }
     }
-}
-
-}  // namespace detail
-
-// In-register transpose of a kLanes x kLanes block.
-template <class T>
-SOFTDIFF_INLINE void transpose(Vec<T>* rows) {
-    detail::transpose<T>(rows, detail::Unpaced<T>{});
-}
-// The same with meanwhile(0), .. meanwhile(kLanes - 1) evenly spread over it.
-template <class T, class Meanwhile>
-SOFTDIFF_INLINE void transpose(Vec<T>* rows, Meanwhile meanwhile) {
-    detail::transpose<T>(rows, detail::Paced<T, Meanwhile>{meanwhile});
 }
 
 // ---- 16-bit storage: float32 in the arithmetic

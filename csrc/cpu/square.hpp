@@ -94,5 +94,13 @@ inline bool with_square(const Plane<T>& plane, Body body) {
     return false;
 }
 
+// Down the columns of an image to `panels`, of a square where it is one.
+template <class T>
+inline void forward_columns(const Plane<T>& plane, const StagedPlane<T>& image, Vec<T>* panels, Vec<T>* scratch) {
+    if (image.row_stride == plane.W && with_square(plane, [&](auto square) { square.forward_columns(image.data, panels); }))
+        return;
+    plane.forward_columns(image.data, image.row_stride, panels, scratch);
+}
+
 }  // namespace SOFTDIFF_ISA
 }  // namespace softdiff

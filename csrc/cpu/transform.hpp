@@ -46,8 +46,8 @@ class PlaneTransform {
     const Plane<T>& plane_;
     V *panel_, *line_, *spectrum_, *scratch_;
     T *staged_, *result_, *root_row_;
-    Storage* out_ = nullptr;       // of this plane
-    const char* ahead_ = nullptr;  // the next image; null where it is not fetched
+    Storage* out_ = nullptr;          // of this plane
+    const Storage* ahead_ = nullptr;  // the next image; null where it is not fetched
 
     void one_plane(const StagedPlane<T>& image) {
         const StagedPlane<T> result = target(plane_, out_, result_);
@@ -56,55 +56,35 @@ class PlaneTransform {
             for (int h = 0; h < plane_.padded_height; h += L) inverse_rows(image, h);
             inverse_columns(to, result.row_stride);
         } else {
-            forward_columns(image);
+            forward_columns(plane_, image, panel_, scratch_);
             for (int h = 0; h < plane_.padded_height; h += L) forward_rows(h, to, result.row_stride);
         }
         emit(plane_, result, out_);
     }
 
-    void forward_columns(const StagedPlane<T>& image) {
-        if (image.row_stride != plane_.W ||
-            !with_square(plane_, [&](auto square) { square.forward_columns(image.data, panel_); }))
-            plane_.forward_columns(image.data, image.row_stride, panel_, scratch_);
-    }
     void inverse_columns(T* to, std::ptrdiff_t row_stride) {
         if (row_stride != plane_.W || !with_square(plane_, [&](auto square) { square.inverse_columns(panel_, to); }))
             plane_.inverse_columns(panel_, to, row_stride, scratch_);
     }
 
     void forward_rows(int h, T* to, std::ptrdiff_t row_stride) {
-        if (ahead_) {
-            plane_.load_rows(panel_, h, line_, Read{ahead_});
-        } else {
-            plane_.load_rows(panel_, h, line_);
-        }
+        plane_.load_rows(panel_, h, line_, Read{ahead_});
         plane_.rows.forward(reinterpret_cast<const T*>(line_), L, spectrum_, scratch_);
         const V root_row = load(root_row_ + h);
         for (int w = 0; w < plane_.W; ++w)
             line_[plane_.rows.plan.frequency[w]] = spectrum_[w] * (root_row * plane_.rows.plan.root_weight[w]);
-        if (ahead_) {  // the rows after these, of the next plane in the end: results lie one after the other
-            const Storage* next_rows = out_ + static_cast<std::ptrdiff_t>(plane_.W) * L;
-            plane_.scatter_rows(line_, h, to, row_stride, Write{reinterpret_cast<const char*>(next_rows)});
-        } else {
-            plane_.scatter_rows(line_, h, to, row_stride);
-        }
+        // The rows after these, of the next plane in the end: results lie one after the other.
+        plane_.scatter_rows(line_, h, to, row_stride,
+                            Write{ahead_ ? out_ + static_cast<std::ptrdiff_t>(plane_.W) * L : nullptr});
     }
 
     void inverse_rows(const StagedPlane<T>& image, int h) {
-        if (ahead_) {
-            plane_.gather_rows(image.data, image.row_stride, h, line_, Read{ahead_});
-        } else {
-            plane_.gather_rows(image.data, image.row_stride, h, line_);
-        }
+        plane_.gather_rows(image.data, image.row_stride, h, line_, Read{ahead_});
         const V root_row = load(root_row_ + h);
         for (int w = 0; w < plane_.W; ++w)
             spectrum_[w] = line_[plane_.rows.plan.frequency[w]] * (root_row * plane_.rows.plan.root_weight[w]);
         plane_.rows.inverse(spectrum_, reinterpret_cast<T*>(line_), L, scratch_);
-        if (ahead_) {
-            plane_.store_rows(line_, panel_, h, Write{reinterpret_cast<const char*>(out_)});
-        } else {
-            plane_.store_rows(line_, panel_, h);
-        }
+        plane_.store_rows(line_, panel_, h, Write{ahead_ ? out_ : nullptr});
     }
 };
 
