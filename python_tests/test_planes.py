@@ -19,6 +19,8 @@ SHAPES = [(5, 3, 8, 8), (17, 1, 4, 4), (2, 9, 3, 13), (33, 1, 1, 1), (4, 5, 40, 
 SHAPES += [(2, 2, 64, 20), (3, 1, 20, 64), (2, 1, 96, 72)]
 # tall: panels two at a time, the last by itself over a part of its neighbour
 SHAPES += [(1, 2, 288, 52)]
+# rows of two blocks of noise, not a whole vector of them; of half a block, in an order of their own, and an odd number of them
+SHAPES += [(1, 2, 24, 128), (2, 1, 48, 32), (2, 2, 33, 32)]
 # the squares with code of their own
 SHAPES += [(3, 2, 16, 16), (2, 2, 28, 28), (3, 2, 32, 32), (2, 2, 64, 64)]
 BOUNDS = {torch.float64: 1e-13, torch.float32: 2e-6}  # of step: gains of differences, summed over three terms
