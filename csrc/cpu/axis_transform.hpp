@@ -3,16 +3,14 @@
 
 #include <algorithm>
 
-#include "line.hpp"
 #include "parallel.hpp"
-#include "prefetch.hpp"
-#include "task.hpp"
+#include "staging.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
 // Over the last dimension: `height` independent rows, kLanes at a time.
-template <class T, class Storage>
+template <class T>
 class RowTransform {
   public:
     using V = Vec<T>;
@@ -52,10 +50,8 @@ class RowTransform {
 
     void one_block(std::int64_t first) {
         const int lanes = static_cast<int>(std::min<std::int64_t>(L, task_.height - first));
-        const Storage* from = static_cast<const Storage*>(task_.input.data) + first * task_.input.stride[2];
-        Storage* out = static_cast<Storage*>(task_.out) + first * task_.width;
         const auto& plan = line_.plan;
-        load_rows(from, lanes);
+        load_rows(first, lanes);
         if (task_.inverse) {
             for (int w = 0; w < width_; ++w) other_[w] = values_[plan.frequency[w]] * plan.root_weight[w];
             line_.inverse(other_, reinterpret_cast<T*>(values_), L, scratch_);
@@ -63,30 +59,36 @@ class RowTransform {
             line_.forward(reinterpret_cast<const T*>(values_), L, other_, scratch_);
             for (int w = 0; w < width_; ++w) values_[plan.frequency[w]] = other_[w] * plan.root_weight[w];
         }
-        store_rows(out, lanes);
+        store_rows(first, lanes);
     }
 
     // Rows where they are, if they are numbers of T one after the other and no shorter than a vector; else copies.
-    void load_rows(const Storage* from, int lanes) {
+    void load_rows(std::int64_t first, int lanes) {
         const std::int64_t row = task_.input.stride[2], step = task_.input.stride[3];
-        if constexpr (std::is_same_v<T, Storage>)
-            if (step == 1 && width_ >= L) return transpose_in(from, row, lanes);
-        for (int lane = 0; lane < lanes; ++lane) {
-            const Storage* source = from + lane * row;
-            T* to = staged_ + lane * padded_;
-            if (step == 1) {
-                convert_run(source, to, width_);
-            } else {
-                for (int w = 0; w < width_; ++w) to[w] = from_storage<T>(source[w * step]);
+        if (stores<T>(task_.dtype) && step == 1 && width_ >= L)
+            return transpose_in(static_cast<const T*>(task_.input.data) + first * row, row, lanes);
+        with_storage<T>(task_.dtype, [&](auto storage) {
+            const auto* from = static_cast<const decltype(storage)*>(task_.input.data) + first * row;
+            for (int lane = 0; lane < lanes; ++lane, from += row) {
+                T* to = staged_ + lane * padded_;
+                if (step == 1) {
+                    convert_run(from, to, width_);
+                } else {
+                    for (int w = 0; w < width_; ++w) to[w] = from_storage<T>(from[w * step]);
+                }
             }
-        }
+        });
         transpose_in(staged_, padded_, lanes);
     }
-    void store_rows(Storage* out, int lanes) {
-        if constexpr (std::is_same_v<T, Storage>)
-            if (width_ >= L) return transpose_out(out, width_, lanes);
+    void store_rows(std::int64_t first, int lanes) {
+        if (stores<T>(task_.dtype) && width_ >= L)
+            return transpose_out(static_cast<T*>(task_.out) + first * task_.width, width_, lanes);
         transpose_out(staged_, padded_, lanes);
-        for (int lane = 0; lane < lanes; ++lane) convert_run_back(staged_ + lane * padded_, out + lane * task_.width, width_);
+        with_storage<T>(task_.dtype, [&](auto storage) {
+            auto* out = static_cast<decltype(storage)*>(task_.out) + first * task_.width;
+            for (int lane = 0; lane < lanes; ++lane)
+                convert_run_back(staged_ + lane * padded_, out + lane * task_.width, width_);
+        });
     }
 
     // What comes two blocks later is fetched ahead, and what is written next.

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "parallel.hpp"
-#include "plane.hpp"
+#include "staging.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -15,7 +15,7 @@ inline namespace SOFTDIFF_ISA {
 //
 // A group of many planes is cut into shares, so that threads have something to do where one gain serves the whole batch. How
 // many depends on the sizes only, and the shares are added in order: results do not depend on the thread count.
-template <class T, class Storage>
+template <class T>
 class Correlation {
   public:
     using V = Vec<T>;
@@ -86,7 +86,7 @@ class Correlation {
 
     void add_plane(std::int64_t b, std::int64_t c) {
         for (int i = 0; i < 2; ++i) {
-            const StagedPlane<T> image = stage<T, Storage>(plane_, i == 0 ? task_.x : task_.y, b, c, staged_);
+            const StagedPlane<T> image = stage(task_.dtype, plane_, i == 0 ? task_.x : task_.y, b, c, staged_);
             plane_.forward_columns(image.data, image.row_stride, panels_[i], scratch_);
         }
         V* sum = sum_;

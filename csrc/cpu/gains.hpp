@@ -3,8 +3,8 @@
 #pragma once
 
 #include "heat.hpp"
-#include "plane.hpp"
 #include "scratch.hpp"
+#include "staging.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {

@@ -14,60 +14,32 @@ inline namespace SOFTDIFF_ISA {
 
 using Arithmetic = SOFTDIFF_ARITHMETIC;
 
-namespace {
-
-// Calls run(Storage{}) with the storage type of `dtype`; double arithmetic stores double only.
-template <class T, class Run>
-void with_storage(Dtype dtype, Run run) {
-    if constexpr (std::is_same_v<T, double>) {
-        run(double{});
-    } else {
-        switch (dtype) {
-            case Dtype::kFloat16: return run(Half{});
-            case Dtype::kBFloat16: return run(BFloat16{});
-            default: return run(float{});
-        }
-    }
-}
-
-}  // namespace
-
 template <>
 void combine<Arithmetic>(const CombineTask& task) {
-    with_storage<Arithmetic>(task.dtype, [&](auto storage) {
-        using Storage = decltype(storage);
-        if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width)) {
-            for_each_plane<PackCombine<Arithmetic, Storage>, Pack<Arithmetic>>(task);
-        } else {
-            for_each_plane<Combine<Arithmetic, Storage>, Plane<Arithmetic>>(task);
-        }
-    });
+    if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width))
+        return for_each_plane<PackCombine<Arithmetic>, Pack<Arithmetic>>(task);
+    for_each_plane<Combine<Arithmetic>, Plane<Arithmetic>>(task);
 }
 
 template <>
 void transform<Arithmetic>(const TransformTask& task) {
-    with_storage<Arithmetic>(task.dtype, [&](auto storage) {
-        using Storage = decltype(storage);
-        if (task.axes == Axes::kRows) {
-            RowTransform<Arithmetic, Storage>::run(task);
-        } else if (task.axes == Axes::kColumns) {
-            ColumnTransform<Arithmetic, Storage>::run(task);
-        } else if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width)) {
-            for_each_plane<PackTransform<Arithmetic, Storage>, Pack<Arithmetic>>(task);
-        } else {
-            for_each_plane<PlaneTransform<Arithmetic, Storage>, Plane<Arithmetic>>(task);
-        }
-    });
+    if (task.axes == Axes::kRows) return RowTransform<Arithmetic>::run(task);
+    if (task.axes == Axes::kColumns)
+        return with_storage<Arithmetic>(task.dtype,
+                                        [&](auto storage) { ColumnTransform<Arithmetic, decltype(storage)>::run(task); });
+    if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width))
+        return for_each_plane<PackTransform<Arithmetic>, Pack<Arithmetic>>(task);
+    for_each_plane<PlaneTransform<Arithmetic>, Plane<Arithmetic>>(task);
 }
 
 template <>
 void energy<Arithmetic>(const EnergyTask& task) {
-    with_storage<Arithmetic>(task.dtype, [&](auto storage) { Energy<Arithmetic, decltype(storage)>::run(task); });
+    Energy<Arithmetic>::run(task);
 }
 
 template <>
 void correlation<Arithmetic>(const CorrelationTask& task) {
-    with_storage<Arithmetic>(task.dtype, [&](auto storage) { Correlation<Arithmetic, decltype(storage)>::run(task); });
+    Correlation<Arithmetic>::run(task);
 }
 
 template <>

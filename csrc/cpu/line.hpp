@@ -32,14 +32,15 @@ class Line {
     // Vectors at x, x + stride, ... to C2 of them in y, in the plan's order. x is left alone and may not overlap y.
     void forward(const T* x, std::ptrdiff_t stride, V* y, V* scratch) const {
         if (plan.radix == 1) return leaf_dct2(x, stride, y, scratch);
-        forward<1>(y, 0, scratch, [&](int) { return Strided<const T>{x, stride}; });
+        const Strided<const T> in[] = {{x, stride}};
+        forward(in, y, 0, scratch);
     }
 
-    // The same for the views in_at(0), in_at(1), .. of `Lines` neighbouring vectors at each place, to y, y + y_stride, ..:
-    // memory is read in longer runs. For plans that split.
-    template <int Lines, class InAt>
-    void forward(V* y, std::ptrdiff_t y_stride, V* scratch, InAt in_at) const {
-        split<Lines>(in_at, scratch);
+    // The same for views of `Lines` neighbouring vectors at each place, to y, y + y_stride, ..: memory is read in longer runs.
+    // For plans that split.
+    template <int Lines, class In>
+    void forward(const In (&in)[Lines], V* y, std::ptrdiff_t y_stride, V* scratch) const {
+        split(in, scratch);
         V* rest = scratch + static_cast<std::ptrdiff_t>(Lines) * plan.size;
         for (int line = 0; line < Lines; ++line) {
             V* outputs = y + line * y_stride;
@@ -52,12 +53,13 @@ class Line {
     // C3 of y, given in the plan's order, to x, x + stride, ...; y is overwritten where the plan has butterflies.
     void inverse(V* y, T* x, std::ptrdiff_t stride, V* scratch) const {
         if (plan.radix == 1) return leaf_dct3(y, x, stride, scratch);
-        inverse<1>(y, 0, scratch, [&](int) { return Strided<T>{x, stride}; });
+        const Strided<T> out[] = {{x, stride}};
+        inverse(y, 0, out, scratch);
     }
 
-    // C3 of y, y + y_stride, .. to the views out_at(0), out_at(1), ..
-    template <int Lines, class OutAt>
-    void inverse(V* y, std::ptrdiff_t y_stride, V* scratch, OutAt out_at) const {
+    // C3 of y, y + y_stride, .. to as many views.
+    template <int Lines, class Out>
+    void inverse(V* y, std::ptrdiff_t y_stride, const Out (&out)[Lines], V* scratch) const {
         V* rest = scratch + static_cast<std::ptrdiff_t>(Lines) * plan.size;
         for (int line = 0; line < Lines; ++line) {
             V *inputs = y + line * y_stride, *slots = scratch + line * plan.size;
@@ -69,7 +71,7 @@ class Line {
             for (int slot = 0; slot < plan.radix; ++slot)
                 leaf_inverse(slot, inputs + slot * plan.leaf, slots + slot * plan.leaf, rest);
         }
-        join<Lines>(scratch, out_at);
+        join(scratch, out);
     }
 
     // line[0] <- C3 mix(C2 line[0], C2 line[1], ...) on buffers of vectors; mix(k, values) makes output k of the plan's order
@@ -81,7 +83,8 @@ class Line {
         V* slots[Terms];
         for (int i = 0; i < Terms; ++i) {
             slots[i] = plan.radix == 1 ? line[i] : scratch + static_cast<std::int64_t>(i) * plan.size;
-            if (plan.radix > 1) split<1>([&](int) { return Values<const V>{line[i]}; }, slots[i]);
+            const Values<const V> in[] = {{line[i]}};
+            if (plan.radix > 1) split(in, slots[i]);
         }
         V* buffers = scratch + static_cast<std::int64_t>(Terms) * plan.size;
         V* leaf_scratch = buffers + 2 * Terms * n;
@@ -104,7 +107,8 @@ class Line {
             leaf_inverse(pair.first, a[0], slots[0] + pair.first * n, leaf_scratch);
             if (pair.second >= 0) leaf_inverse(pair.second, b[0], slots[0] + pair.second * n, leaf_scratch);
         }
-        if (plan.radix > 1) join<1>(slots[0], [&](int) { return Values<V>{line[0]}; });
+        const Values<V> out[] = {{line[0]}};
+        if (plan.radix > 1) join(slots[0], out);
     }
 
   private:
@@ -176,15 +180,14 @@ class Line {
         a = sum;
     }
 
-    template <int R, int Lines, class InAt>
-    void split_by(InAt in_at, V* slots) const {
+    template <int R, int Lines, class In>
+    void split_by(const In (&in)[Lines], V* slots) const {
         constexpr int kFactors = rotation_count(false, R) * kFactorsPerRotation;
         for (int i = 0; i < plan.leaf; ++i) {
             for (int line = 0; line < Lines; ++line) {
                 V v[R];
-                const auto in = in_at(line);
                 SOFTDIFF_UNROLL
-                for (int j = 0; j < R; ++j) v[j] = in[fold_position(j, i, plan.leaf)];
+                for (int j = 0; j < R; ++j) v[j] = in[line][fold_position(j, i, plan.leaf)];
                 Radix<false, R>::split(v, plan.factors + i * kFactors);
                 SOFTDIFF_UNROLL
                 for (int j = 0; j < R; ++j) slots[line * plan.size + j * plan.leaf + i] = v[j];
@@ -192,8 +195,8 @@ class Line {
         }
     }
 
-    template <int R, int Lines, class OutAt>
-    void join_by(const V* slots, OutAt out_at) const {
+    template <int R, int Lines, class Out>
+    void join_by(const V* slots, const Out (&out)[Lines]) const {
         constexpr int kFactors = rotation_count(false, R) * kFactorsPerRotation;
         for (int i = 0; i < plan.leaf; ++i) {
             for (int line = 0; line < Lines; ++line) {
@@ -201,33 +204,32 @@ class Line {
                 SOFTDIFF_UNROLL
                 for (int j = 0; j < R; ++j) v[j] = slots[line * plan.size + j * plan.leaf + i];
                 if constexpr (R > 1) Radix<false, R>::join(v, plan.factors + i * kFactors);
-                const auto out = out_at(line);
                 SOFTDIFF_UNROLL
-                for (int j = 0; j < R; ++j) out.put(fold_position(j, i, plan.leaf), v[j]);
+                for (int j = 0; j < R; ++j) out[line].put(fold_position(j, i, plan.leaf), v[j]);
             }
         }
     }
 
-    template <int Lines, class InAt>
-    void split(InAt in_at, V* slots) const {
+    template <int Lines, class In>
+    void split(const In (&in)[Lines], V* slots) const {
         switch (plan.radix) {
-            case 2: return split_by<2, Lines>(in_at, slots);
-            case 4: return split_by<4, Lines>(in_at, slots);
-            case 8: return split_by<8, Lines>(in_at, slots);
-            case 16: return split_by<16, Lines>(in_at, slots);
-            default: return split_by<kMaxRadix, Lines>(in_at, slots);
+            case 2: return split_by<2>(in, slots);
+            case 4: return split_by<4>(in, slots);
+            case 8: return split_by<8>(in, slots);
+            case 16: return split_by<16>(in, slots);
+            default: return split_by<kMaxRadix>(in, slots);
         }
     }
 
-    template <int Lines, class OutAt>
-    void join(const V* slots, OutAt out_at) const {
+    template <int Lines, class Out>
+    void join(const V* slots, const Out (&out)[Lines]) const {
         switch (plan.radix) {
-            case 1: return join_by<1, Lines>(slots, out_at);
-            case 2: return join_by<2, Lines>(slots, out_at);
-            case 4: return join_by<4, Lines>(slots, out_at);
-            case 8: return join_by<8, Lines>(slots, out_at);
-            case 16: return join_by<16, Lines>(slots, out_at);
-            default: return join_by<kMaxRadix, Lines>(slots, out_at);
+            case 1: return join_by<1>(slots, out);
+            case 2: return join_by<2>(slots, out);
+            case 4: return join_by<4>(slots, out);
+            case 8: return join_by<8>(slots, out);
+            case 16: return join_by<16>(slots, out);
+            default: return join_by<kMaxRadix>(slots, out);
         }
     }
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "line.hpp"
-#include "plane.hpp"
 #include "scratch.hpp"
+#include "staging.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -88,44 +88,50 @@ class Pack {
     }
 };
 
-// The planes of an image in the user's memory where they have no gaps, else converted copies in `copy` [kLanes][area].
-template <class T, class Storage>
-inline void stage_pack(const Pack<T>& pack, const Image& image, std::int64_t channels, std::int64_t first, int planes, T* copy,
-                       const T** out) {
-    const bool plain = image.stride[3] == 1 && image.stride[2] == pack.W;
-    for (int lane = 0; lane < planes; ++lane) {
-        const auto* from = plane_of<Storage>(image, (first + lane) / channels, (first + lane) % channels);
-        if constexpr (std::is_same_v<T, Storage>) {
+// Planes first .. first + planes - 1 of an image in the user's memory where they have no gaps, else converted copies in `copy`
+// [kLanes][area].
+template <class T>
+[[gnu::noinline]] void stage_pack(Dtype dtype, const Pack<T>& pack, const Image& image, std::int64_t channels,
+                                  std::int64_t first, int planes, T* copy, const T** out) {
+    with_storage<T>(dtype, [&](auto storage) {
+        using Storage = decltype(storage);
+        const bool plain = image.stride[3] == 1 && image.stride[2] == pack.W;
+        for (int lane = 0; lane < planes; ++lane) {
+            const auto* from = plane_of<Storage>(image, (first + lane) / channels, (first + lane) % channels);
+            if constexpr (std::is_same_v<T, Storage>) {
+                if (plain) {
+                    out[lane] = from;
+                    continue;
+                }
+            }
+            T* to = copy + static_cast<std::ptrdiff_t>(lane) * pack.area;
+            out[lane] = to;
             if (plain) {
-                out[lane] = from;
+                convert_run(from, to, pack.area);
                 continue;
             }
+            for (int h = 0; h < pack.H; ++h)
+                for (int w = 0; w < pack.W; ++w)
+                    to[h * pack.W + w] = from_storage<T>(from[h * image.stride[2] + w * image.stride[3]]);
         }
-        T* to = copy + static_cast<std::ptrdiff_t>(lane) * pack.area;
-        out[lane] = to;
-        if (plain) {
-            convert_run(from, to, pack.area);
-            continue;
-        }
-        for (int h = 0; h < pack.H; ++h)
-            for (int w = 0; w < pack.W; ++w)
-                to[h * pack.W + w] = from_storage<T>(from[h * image.stride[2] + w * image.stride[3]]);
-    }
+    });
 }
 
-// Packed results to `out`, contiguous planes; `copy` [kLanes][area] serves where Storage is not T.
-template <class T, class Storage>
-inline void emit_pack(const Pack<T>& pack, const Vec<T>* packed, int planes, T* copy, Storage* out) {
-    T* to[Pack<T>::L];
-    for (int lane = 0; lane < planes; ++lane) {
-        if constexpr (std::is_same_v<T, Storage>) {
-            to[lane] = out + static_cast<std::ptrdiff_t>(lane) * pack.area;
-        } else {
-            to[lane] = copy + static_cast<std::ptrdiff_t>(lane) * pack.area;
-        }
-    }
-    pack.unpack(packed, to, planes);
-    if constexpr (!std::is_same_v<T, Storage>) convert_run_back(copy, out, static_cast<std::int64_t>(planes) * pack.area);
+// Packed results to planes first .. first + planes - 1 of `out`, which is contiguous; `copy` [kLanes][area] serves where it
+// does not hold T.
+template <class T>
+[[gnu::noinline]] void emit_pack(Dtype dtype, const Pack<T>& pack, const Vec<T>* packed, std::int64_t first, int planes,
+                                 T* copy, void* out) {
+    with_storage<T>(dtype, [&](auto storage) {
+        using Storage = decltype(storage);
+        Storage* begin = static_cast<Storage*>(out) + first * pack.area;
+        T* whole = copy;
+        if constexpr (std::is_same_v<T, Storage>) whole = begin;
+        T* to[Pack<T>::L];
+        for (int lane = 0; lane < planes; ++lane) to[lane] = whole + static_cast<std::ptrdiff_t>(lane) * pack.area;
+        pack.unpack(packed, to, planes);
+        if constexpr (!std::is_same_v<T, Storage>) convert_run_back(copy, begin, static_cast<std::int64_t>(planes) * pack.area);
+    });
 }
 
 }  // namespace SOFTDIFF_ISA

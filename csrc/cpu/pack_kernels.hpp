@@ -16,7 +16,7 @@ inline void for_each_pack(std::int64_t first, std::int64_t last, Group group) {
         group(plane, static_cast<int>(std::min<std::int64_t>(kLanes<T>, last - plane)));
 }
 
-template <class T, class Storage>
+template <class T>
 class PackCombine {
   public:
     using V = Vec<T>;
@@ -50,7 +50,7 @@ class PackCombine {
         const T* from[L];
         for (int i = 0; i < kTerms; ++i) {
             if (!task_.term[i].data) continue;
-            stage_pack<T, Storage>(pack_, task_.term[i], task_.channels, first, planes, copy_, from);
+            stage_pack(task_.dtype, pack_, task_.term[i], task_.channels, first, planes, copy_, from);
             pack_.pack(from, planes, packed_[i]);
         }
         if (task_.draw_noise) {
@@ -63,7 +63,7 @@ class PackCombine {
             if (gains_.map[i] || !packed_[i]) continue;
             for (int k = 0; k < pack_.area; ++k) sum[k] += gains_.number[i] * packed_[i][k];
         }
-        emit_pack(pack_, sum, planes, copy_, static_cast<Storage*>(task_.out) + first * pack_.area);
+        emit_pack(task_.dtype, pack_, sum, first, planes, copy_, task_.out);
     }
 
     // The terms with maps, as packed values; zeros where there is none.
@@ -114,7 +114,7 @@ class PackCombine {
 };
 
 // DCT-II or its inverse over the last two dimensions, natural frequency order, orthonormal.
-template <class T, class Storage>
+template <class T>
 class PackTransform {
   public:
     using V = Vec<T>;
@@ -139,7 +139,7 @@ class PackTransform {
 
     void group(std::int64_t first, int planes) {
         const T* from[L];
-        stage_pack<T, Storage>(pack_, task_.input, task_.channels, first, planes, copy_, from);
+        stage_pack(task_.dtype, pack_, task_.input, task_.channels, first, planes, copy_, from);
         pack_.pack(from, planes, packed_);
         const auto &vertical = pack_.columns.plan, &horizontal = pack_.rows.plan;
         if (!task_.inverse) pack_.forward_columns(packed_, spectra_, scratch_);
@@ -158,7 +158,7 @@ class PackTransform {
             }
         }
         if (task_.inverse) pack_.inverse_columns(spectra_, packed_, scratch_);
-        emit_pack(pack_, packed_, planes, copy_, static_cast<Storage*>(task_.out) + first * pack_.area);
+        emit_pack(task_.dtype, pack_, packed_, first, planes, copy_, task_.out);
     }
 };
 

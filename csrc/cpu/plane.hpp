@@ -13,7 +13,7 @@
 #include "addends.hpp"
 #include "line.hpp"
 #include "prefetch.hpp"
-#include "task.hpp"
+#include "storage.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -79,10 +79,9 @@ class Plane {
     // (prefetch.hpp), with all of the arithmetic to hide behind; larger ones pushed their own panels out of the first cache.
     bool fetches_panels() const { return columns.plan.radix > 1 && static_cast<std::int64_t>(H) * W * sizeof(T) > (32 << 10); }
 
-    // Whether the next plane is fetched at all while the rows of this one are worked on.
-    template <class Storage>
-    bool fetches_planes() const {
-        const std::int64_t bytes = static_cast<std::int64_t>(H) * W * static_cast<std::int64_t>(sizeof(Storage));
+    // Whether the next plane, of elements of so many bytes, is fetched at all while the rows of this one are worked on.
+    bool fetches_planes(int element) const {
+        const std::int64_t bytes = static_cast<std::int64_t>(H) * W * element;
         return bytes <= (fetches_panels() ? 128 << 10 : 256 << 10);
     }
 
@@ -95,9 +94,10 @@ class Plane {
         for_panels([&](auto count, int j) {
             V* to = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
             if (columns.plan.radix == 1) return columns.forward(x + offset(j), row_stride, to, scratch);
-            columns.template forward<count>(to, panel_stride, scratch, [&](int line) {
-                return StridedAhead<const T>{x + offset(j) + line * L, row_stride, ahead(count, j, row_stride)};
-            });
+            StridedAhead<const T> in[count];
+            for (int line = 0; line < count; ++line)
+                in[line] = {x + offset(j) + line * L, row_stride, ahead(count, j, row_stride)};
+            columns.forward(in, to, panel_stride, scratch);
         });
     }
 
@@ -105,9 +105,10 @@ class Plane {
         for_panels([&](auto count, int j) {
             V* from = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
             if (columns.plan.radix == 1) return columns.inverse(from, out + offset(j), row_stride, scratch);
-            columns.template inverse<count>(from, panel_stride, scratch, [&](int line) {
-                return StridedAhead<T>{out + offset(j) + line * L, row_stride, ahead(count, j, row_stride)};
-            });
+            StridedAhead<T> to[count];
+            for (int line = 0; line < count; ++line)
+                to[line] = {out + offset(j) + line * L, row_stride, ahead(count, j, row_stride)};
+            columns.inverse(from, panel_stride, to, scratch);
         });
     }
     // The same of images stored in 16 bits, a panel at a time through `buffer` [2 H kLanes]: a converted copy of the whole
@@ -123,8 +124,9 @@ class Plane {
                 for (int i = 0; i < count; ++i) store(buffer + (h * count + i) * L, load_as<T>(from + i * L));
             }
             if (columns.plan.radix == 1) return columns.forward(buffer, L, to, scratch);
-            columns.template forward<count>(to, panel_stride, scratch,
-                                            [&](int line) { return StridedAhead<const T>{buffer + line * L, count * L, 0}; });
+            StridedAhead<const T> in[count];
+            for (int line = 0; line < count; ++line) in[line] = {buffer + line * L, count * L, 0};
+            columns.forward(in, to, panel_stride, scratch);
         });
     }
     template <class Storage>
@@ -134,8 +136,9 @@ class Plane {
             if (columns.plan.radix == 1) {
                 columns.inverse(from, buffer, L, scratch);
             } else {
-                columns.template inverse<count>(from, panel_stride, scratch,
-                                                [&](int line) { return StridedAhead<T>{buffer + line * L, count * L, 0}; });
+                StridedAhead<T> lines[count];
+                for (int line = 0; line < count; ++line) lines[line] = {buffer + line * L, count * L, 0};
+                columns.inverse(from, panel_stride, lines, scratch);
             }
             const std::ptrdiff_t next = ahead(count, j, row_stride);
             for (int h = 0; h < H; ++h) {
@@ -149,13 +152,14 @@ class Plane {
     // The same, with other images added on the way.
     template <int Count>
     void inverse_columns(V* panel, const Addends<T>& addends, T* out, std::ptrdiff_t row_stride, V* scratch) const {
-        for_panels([&](auto lines, int j) {
-            columns.template inverse<lines>(
-                panel + static_cast<std::ptrdiff_t>(j) * panel_stride, panel_stride, scratch, [&](int line) {
-                    const int column = offset(j) + line * L;
-                    return sum_out<Count>(addends, StridedAhead<T>{out + column, row_stride, ahead(lines, j, row_stride)},
-                                          column);
-                });
+        for_panels([&](auto count, int j) {
+            SumOut<T, Count, StridedAhead<T>> to[count];
+            for (int line = 0; line < count; ++line) {
+                const int column = offset(j) + line * L;
+                to[line] =
+                    sum_out<Count>(addends, StridedAhead<T>{out + column, row_stride, ahead(count, j, row_stride)}, column);
+            }
+            columns.inverse(panel + static_cast<std::ptrdiff_t>(j) * panel_stride, panel_stride, to, scratch);
         });
     }
 
@@ -198,69 +202,13 @@ class Plane {
     // body(panel, meanwhile) for the blocks of rows h .. h + kLanes - 1 in all panels: what is fetched while each is turned.
     template <class Fetch, class Body>
     SOFTDIFF_INLINE void for_blocks(int h, Fetch fetch, Body body) const {
-        if (fetch.data) {
-            for (int j = 0; j < panels; ++j) body(j, fetch.block(h / L * panels + j));
-        } else {
+        if (fetch.nothing()) {
             for (int j = 0; j < panels; ++j) body(j, Nothing{});
+        } else {
+            for (int j = 0; j < panels; ++j) body(j, fetch.template block<L>(h / L * panels + j));
         }
     }
 };
-
-// ---- between the user's tensors and planes of T ----------------------------------------------------------------------------
-
-template <class Storage>
-inline const Storage* plane_of(const Image& image, std::int64_t b, std::int64_t c) {
-    return static_cast<const Storage*>(image.data) + b * image.stride[0] + c * image.stride[1];
-}
-
-// Plane c of sample b for a BlockFetch while the rows of the plane before it are worked on; null where it is not fetched: rows
-// that lie apart, and planes so large that they would push each other out of the second cache before they are used.
-template <class Storage, class T>
-inline const Storage* fetched_plane(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c) {
-    if (image.stride[3] != 1 || image.stride[2] != plane.W || !plane.template fetches_planes<Storage>()) return nullptr;
-    return plane_of<Storage>(image, b, c);
-}
-
-// Whether `stage` copies.
-template <class T, class Storage>
-inline bool needs_copy(const Plane<T>& plane, const Image& image) {
-    return !std::is_same_v<T, Storage> || image.stride[3] != 1 || plane.narrow();
-}
-
-// A plane as rows of T: the user's own memory where it has that form, else a converted copy in `copy` [H, padded_width].
-template <class T, class Storage>
-inline StagedPlane<T> stage(const Plane<T>& plane, const Image& image, std::int64_t b, std::int64_t c, T* copy) {
-    const auto* from = plane_of<Storage>(image, b, c);
-    const std::int64_t row = image.stride[2], column = image.stride[3];
-    if constexpr (std::is_same_v<T, Storage>) {
-        if (!needs_copy<T, Storage>(plane, image)) return {from, row};
-    }
-    for (int h = 0; h < plane.H; ++h) {
-        T* to = copy + static_cast<std::ptrdiff_t>(h) * plane.padded_width;
-        if (column == 1) {
-            convert_run<T>(from + h * row, to, plane.W);
-        } else {
-            for (int w = 0; w < plane.W; ++w) to[w] = from_storage<T>(from[h * row + w * column]);
-        }
-        for (int w = plane.W; w < plane.padded_width; ++w) to[w] = 0;
-    }
-    return {copy, plane.padded_width};
-}
-
-// Where a plane's result is put together: the output itself where it holds T, else `copy`, which `emit` then converts.
-template <class T, class Storage>
-inline StagedPlane<T> target(const Plane<T>& plane, Storage* out, T* copy) {
-    if constexpr (std::is_same_v<T, Storage>) {
-        if (!plane.narrow()) return {out, plane.W};
-    }
-    return {copy, plane.padded_width};
-}
-template <class T, class Storage>
-inline void emit(const Plane<T>& plane, const StagedPlane<T>& result, Storage* out) {
-    if (static_cast<const void*>(result.data) == static_cast<const void*>(out)) return;
-    for (int h = 0; h < plane.H; ++h)
-        convert_run_back(result.data + h * result.row_stride, out + static_cast<std::ptrdiff_t>(h) * plane.W, plane.W);
-}
 
 }  // namespace SOFTDIFF_ISA
 }  // namespace softdiff

@@ -27,43 +27,61 @@ SOFTDIFF_INLINE void fetch_line(const void* address) {
     }
 }
 
-// With each vector of a block of Lanes that is turned, the memory that the vector of this number takes in another plane; none
-// where `data` is null.
-template <FetchFor For, class Storage, int Lanes>
-struct BlockFetch {
-    const Storage* data;
+// A plane in memory of which something is fetched; nothing where `data` is null.
+struct FetchedPlane {
+    const char* data = nullptr;
+    int element = 0;  // bytes
+};
 
-    SOFTDIFF_INLINE BlockFetch block(int number) const { return {data + static_cast<std::ptrdiff_t>(number) * Lanes * Lanes}; }
+// Both of the following count in rows of the type of the arithmetic. Rows stored in 16 bits are half as long: their lines are
+// asked for twice, the second time in the cache, so that one code serves all types of storage.
+
+// With each vector of a block that is turned, the memory that the vector of this number takes in another plane.
+template <FetchFor For>
+struct BlockFetch {
+    FetchedPlane plane;
+
+    // Of the block of this number; a block is Lanes x Lanes elements.
+    template <int Lanes>
+    SOFTDIFF_INLINE BlockFetch block(int number) const {
+        return {{plane.data + static_cast<std::ptrdiff_t>(number) * Lanes * Lanes * plane.element, plane.element}};
+    }
+    SOFTDIFF_INLINE bool nothing() const { return !plane.data; }
     SOFTDIFF_INLINE void operator()(int vector) const {
-        constexpr int kVectorsInLine = std::max(1, kCacheLine / (Lanes * static_cast<int>(sizeof(Storage))));
-        if (vector % kVectorsInLine == 0) fetch_line<For>(data + vector * Lanes);
+        constexpr int kVectorsInLine = std::max(1, kCacheLine / kVectorBytes);
+        if (vector % kVectorsInLine == 0) fetch_line<For>(plane.data + vector * kVectorBytes);
     }
 };
 
 struct NoFetch {
-    static constexpr const void* data = nullptr;
-    SOFTDIFF_INLINE Nothing block(int) const { return {}; }
+    template <int Lanes>
+    SOFTDIFF_INLINE Nothing block(int) const {
+        return {};
+    }
+    SOFTDIFF_INLINE bool nothing() const { return true; }
 };
 
-// What `Lanes` rows of a square of side N fetch: as many rows of the output, then of `Reads` images.
-template <class Storage, int Lanes, int Reads>
+// What a block of rows, as many as a vector has lanes, of a square of side N fetches: as many rows of the output, then of
+// `Reads` images.
+template <int Reads>
 struct RowsFetch {
-    const Storage* write;
-    const Storage* read[Reads];
+    const char* write;
+    const char* read[Reads];
+    int element;  // bytes
 
     // In lines: of one operand, of all.
-    static constexpr int kLine = kCacheLine / static_cast<int>(sizeof(Storage));
     template <int N>
-    static constexpr int kEach = (N * Lanes + kLine - 1) / kLine;
+    static constexpr int kEach = (N * kVectorBytes + kCacheLine - 1) / kCacheLine;
     template <int N>
     static constexpr int kAll = (1 + Reads) * kEach<N>;
 
     // From row h on.
     template <int N>
     SOFTDIFF_INLINE RowsFetch from_row(int h) const {
+        const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(h) * N * element;
         RowsFetch rows = *this;
-        rows.write += static_cast<std::ptrdiff_t>(h) * N;
-        for (int i = 0; i < Reads; ++i) rows.read[i] += static_cast<std::ptrdiff_t>(h) * N;
+        rows.write += offset;
+        for (int i = 0; i < Reads; ++i) rows.read[i] += offset;
         return rows;
     }
 
@@ -72,9 +90,9 @@ struct RowsFetch {
         SOFTDIFF_UNROLL
         for (int i = first; i < last; ++i) {
             if (i < kEach<N>) {
-                fetch_line<FetchFor::kWrite>(write + i * kLine);
+                fetch_line<FetchFor::kWrite>(write + i * kCacheLine);
             } else {
-                fetch_line<FetchFor::kRead>(read[i / kEach<N> - 1] + i % kEach<N> * kLine);
+                fetch_line<FetchFor::kRead>(read[i / kEach<N> - 1] + i % kEach<N> * kCacheLine);
             }
         }
     }

@@ -1,5 +1,5 @@
 // SIMD vectors by the compiler's vector extensions: SOFTDIFF_VECTOR_BYTES (64, 32 or 16) is the only thing an instruction set
-// sets, but for the conversions of 16-bit storage. A vector's lanes are independent lines of an image.
+// sets, but for the conversions of 16-bit storage (storage.hpp). A vector's lanes are independent lines of an image.
 #pragma once
 
 #include <cmath>
@@ -7,9 +7,6 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 #include "../core/config.hpp"
 
@@ -171,151 +168,6 @@ SOFTDIFF_INLINE void transpose(Vec<T>* rows, Meanwhile meanwhile = {}) {
             rows[3 * G + c] = pace(shuffle<OddGroups, T>(odd01, odd23));
         }
     }
-}
-
-// ---- 16-bit storage: float32 in the arithmetic
-// -------------------------------------------------------------------------------
-
-struct Half {
-    std::uint16_t bits;
-};
-struct BFloat16 {
-    std::uint16_t bits;
-};
-
-template <int Lanes>
-using Words16 [[gnu::vector_size(2 * Lanes)]] = std::uint16_t;
-
-SOFTDIFF_INLINE float to_float(BFloat16 value) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
-    float out;
-    std::memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-SOFTDIFF_INLINE BFloat16 to_bfloat16(float value) {  // round to nearest even; a NaN stays one
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    const std::uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
-    const bool nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
-    return {static_cast<std::uint16_t>(nan ? 0x7FC0U : rounded)};
-}
-
-#if defined(__F16C__)
-SOFTDIFF_INLINE float to_float(Half value) { return _cvtsh_ss(value.bits); }
-SOFTDIFF_INLINE Half to_half(float value) { return {static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT))}; }
-#else
-#if defined(__ARM_FP16_FORMAT_IEEE)
-using HalfNumber = __fp16;  // g++ has _Float16 on aarch64 from version 13 on only
-#else
-using HalfNumber = _Float16;
-#endif
-SOFTDIFF_INLINE float to_float(Half value) {
-    HalfNumber half;
-    std::memcpy(&half, &value.bits, sizeof half);
-    return static_cast<float>(half);
-}
-SOFTDIFF_INLINE Half to_half(float value) {
-    const auto half = static_cast<HalfNumber>(value);
-    Half out;
-    std::memcpy(&out.bits, &half, sizeof half);
-    return out;
-}
-#endif
-
-// The storage type of a tensor to the type the arithmetic is done in, and back.
-template <class T, class Storage>
-SOFTDIFF_INLINE T from_storage(Storage value) {
-    if constexpr (std::is_arithmetic_v<Storage>) {
-        return value;
-    } else {
-        return to_float(value);
-    }
-}
-template <class Storage, class T>
-SOFTDIFF_INLINE Storage to_storage(T value) {
-    if constexpr (std::is_same_v<Storage, Half>) {
-        return to_half(value);
-    } else if constexpr (std::is_same_v<Storage, BFloat16>) {
-        return to_bfloat16(value);
-    } else {
-        return value;
-    }
-}
-
-namespace detail {
-
-// Every second word from the second on, and words between zeros: bfloat16 is the upper half of a float32.
-template <int... I>
-SOFTDIFF_INLINE Words16<sizeof...(I)> odd_words(Words16<2 * sizeof...(I)> words, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(words, words, (2 * I + 1)...);
-}
-
-template <int... I>
-SOFTDIFF_INLINE Words16<sizeof...(I)> to_odd_words(Words16<sizeof...(I) / 2> words, std::integer_sequence<int, I...>) {
-    constexpr int kZero = sizeof...(I) / 2;
-    return __builtin_shufflevector(words, Words16<kZero>{}, (I % 2 == 0 ? kZero : I / 2)...);
-}
-
-}  // namespace detail
-
-// A vector of T from neighbouring values in storage, and back.
-template <class T, class Storage>
-SOFTDIFF_INLINE Vec<T> load_as(const Storage* from) {
-    constexpr int L = kLanes<T>;
-    if constexpr (std::is_same_v<T, Storage>) {
-        return load(from);
-    } else if constexpr (std::is_same_v<Storage, BFloat16>) {
-        Words16<L> bits;
-        std::memcpy(&bits, from, sizeof bits);
-        return reinterpret_cast<Vec<float>>(detail::to_odd_words(bits, std::make_integer_sequence<int, 2 * L>{}));
-    } else {
-#if defined(__AVX512F__)
-        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#elif defined(__F16C__)
-        return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-#else
-        Vec<float> out;
-        for (int i = 0; i < L; ++i) out[i] = to_float(from[i]);
-        return out;
-#endif
-    }
-}
-
-template <class Storage, class V>
-SOFTDIFF_INLINE void store_as(Storage* to, V value) {
-    if constexpr (std::is_arithmetic_v<Storage>) {
-        store(to, value);
-    } else if constexpr (std::is_same_v<Storage, BFloat16>) {  // as to_bfloat16
-        const auto bits = reinterpret_cast<Vec<std::uint32_t>>(value);
-        const auto rounded = bits + (((bits >> 16) & 1U) + 0x7FFFU);
-        const auto whole = reinterpret_cast<Words16<2 * kLanes<float>>>(value == value ? rounded : bits * 0 + 0x7FC00000U);
-        const auto halves = detail::odd_words(whole, std::make_integer_sequence<int, kLanes<float>>{});
-        std::memcpy(to, &halves, sizeof halves);
-    } else {
-#if defined(__AVX512F__)
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__F16C__)
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
-#else
-        for (int i = 0; i < kLanes<float>; ++i) to[i] = to_half(value[i]);
-#endif
-    }
-}
-
-// Contiguous runs, a vector at a time.
-template <class T, class Storage>
-inline void convert_run(const Storage* from, T* to, std::int64_t count) {
-    std::int64_t i = 0;
-    for (; i + kLanes<T> <= count; i += kLanes<T>) store(to + i, load_as<T>(from + i));
-    for (; i < count; ++i) to[i] = from_storage<T>(from[i]);
-}
-
-template <class T, class Storage>
-inline void convert_run_back(const T* from, Storage* to, std::int64_t count) {
-    std::int64_t i = 0;
-    for (; i + kLanes<T> <= count; i += kLanes<T>) store_as(to + i, load(from + i));
-    for (; i < count; ++i) to[i] = to_storage<Storage>(from[i]);
 }
 
 }  // namespace SOFTDIFF_ISA

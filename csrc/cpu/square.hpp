@@ -94,12 +94,28 @@ inline bool with_square(const Plane<T>& plane, Body body) {
     return false;
 }
 
-// Down the columns of an image to `panels`, of a square where it is one.
-template <class T>
-inline void forward_columns(const Plane<T>& plane, const StagedPlane<T>& image, Vec<T>* panels, Vec<T>* scratch) {
+// Down the columns of an image to `panels`, and from there to one with rows of W; of a square where it is one. `buffer` as
+// those of Plane for 16-bit storage want it.
+template <class T, class Storage>
+[[gnu::noinline]] void forward_columns(const Plane<T>& plane, const StagedPlane<Storage>& image, Vec<T>* panels,
+                                       Vec<T>* scratch, [[maybe_unused]] T* buffer = nullptr) {
     if (image.row_stride == plane.W && with_square(plane, [&](auto square) { square.forward_columns(image.data, panels); }))
         return;
-    plane.forward_columns(image.data, image.row_stride, panels, scratch);
+    if constexpr (std::is_same_v<T, Storage>) {
+        plane.forward_columns(image.data, image.row_stride, panels, scratch);
+    } else {
+        plane.forward_columns(image.data, image.row_stride, panels, scratch, buffer);
+    }
+}
+template <class T, class Storage>
+[[gnu::noinline]] void inverse_columns(const Plane<T>& plane, Vec<T>* panels, Storage* out, Vec<T>* scratch,
+                                       [[maybe_unused]] T* buffer = nullptr) {
+    if (with_square(plane, [&](auto square) { square.inverse_columns(panels, out); })) return;
+    if constexpr (std::is_same_v<T, Storage>) {
+        plane.inverse_columns(panels, out, plane.W, scratch);
+    } else {
+        plane.inverse_columns(panels, out, plane.W, scratch, buffer);
+    }
 }
 
 }  // namespace SOFTDIFF_ISA

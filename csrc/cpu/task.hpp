@@ -9,6 +9,8 @@ namespace softdiff {
 
 enum class Dtype : int { kFloat64 = 0, kFloat32 = 1, kFloat16 = 2, kBFloat16 = 3 };
 
+inline int element_bytes(Dtype dtype) { return dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2; }
+
 // A tensor broadcast to [B, C, H, W]; strides in elements, 0 where it is repeated. A null pointer means "absent".
 struct Image {
     const void* data = nullptr;

@@ -4,12 +4,13 @@
 #include "heat.hpp"
 #include "parallel.hpp"
 #include "square.hpp"
+#include "staging.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
 // DCT-II or its inverse over the last two dimensions.
-template <class T, class Storage>
+template <class T>
 class PlaneTransform {
   public:
     using V = Vec<T>;
@@ -30,41 +31,46 @@ class PlaneTransform {
     void run(std::int64_t first, std::int64_t last) {
         for (std::int64_t plane = first; plane < last; ++plane) {
             const std::int64_t next = std::min(plane + 1, last - 1);
-            out_ = static_cast<Storage*>(task_.out) + plane * plane_.H * plane_.W;
+            first_ = plane * plane_.H * plane_.W;
             ahead_ = plane_.fetches_panels()
-                         ? nullptr
-                         : fetched_plane<Storage>(plane_, task_.input, next / task_.channels, next % task_.channels);
-            one_plane(stage<T, Storage>(plane_, task_.input, plane / task_.channels, plane % task_.channels, staged_));
+                         ? FetchedPlane{}
+                         : fetched_plane(task_.dtype, plane_, task_.input, next / task_.channels, next % task_.channels);
+            one_plane(stage(task_.dtype, plane_, task_.input, plane / task_.channels, plane % task_.channels, staged_));
         }
     }
 
   private:
-    using Read = BlockFetch<FetchFor::kRead, Storage, L>;
-    using Write = BlockFetch<FetchFor::kWrite, Storage, L>;
+    using Read = BlockFetch<FetchFor::kRead>;
+    using Write = BlockFetch<FetchFor::kWrite>;
 
     const TransformTask& task_;
     const Plane<T>& plane_;
     V *panel_, *line_, *spectrum_, *scratch_;
     T *staged_, *result_, *root_row_;
-    Storage* out_ = nullptr;          // of this plane
-    const Storage* ahead_ = nullptr;  // the next image; null where it is not fetched
+    std::int64_t first_ = 0;  // the number of this plane's first element
+    FetchedPlane ahead_;      // the next image
+
+    // Where the next image is fetched, so is what the results will take from row h of this plane on.
+    FetchedPlane out_ahead(int h) const {
+        return ahead_.data ? fetched(task_.out, first_ + static_cast<std::int64_t>(h) * plane_.W, task_.dtype) : FetchedPlane{};
+    }
 
     void one_plane(const StagedPlane<T>& image) {
-        const StagedPlane<T> result = target(plane_, out_, result_);
+        void* out = static_cast<char*>(task_.out) + first_ * element_bytes(task_.dtype);
+        const StagedPlane<T> result = target(task_.dtype, plane_, out, result_);
         T* to = const_cast<T*>(result.data);
         if (task_.inverse) {
             for (int h = 0; h < plane_.padded_height; h += L) inverse_rows(image, h);
-            inverse_columns(to, result.row_stride);
+            if (plane_.narrow()) {
+                plane_.inverse_columns(panel_, to, result.row_stride, scratch_);
+            } else {
+                inverse_columns(plane_, panel_, to, scratch_);
+            }
         } else {
             forward_columns(plane_, image, panel_, scratch_);
             for (int h = 0; h < plane_.padded_height; h += L) forward_rows(h, to, result.row_stride);
         }
-        emit(plane_, result, out_);
-    }
-
-    void inverse_columns(T* to, std::ptrdiff_t row_stride) {
-        if (row_stride != plane_.W || !with_square(plane_, [&](auto square) { square.inverse_columns(panel_, to); }))
-            plane_.inverse_columns(panel_, to, row_stride, scratch_);
+        emit(task_.dtype, plane_, result, out);
     }
 
     void forward_rows(int h, T* to, std::ptrdiff_t row_stride) {
@@ -74,8 +80,7 @@ class PlaneTransform {
         for (int w = 0; w < plane_.W; ++w)
             line_[plane_.rows.plan.frequency[w]] = spectrum_[w] * (root_row * plane_.rows.plan.root_weight[w]);
         // The rows after these, of the next plane in the end: results lie one after the other.
-        plane_.scatter_rows(line_, h, to, row_stride,
-                            Write{ahead_ ? out_ + static_cast<std::ptrdiff_t>(plane_.W) * L : nullptr});
+        plane_.scatter_rows(line_, h, to, row_stride, Write{out_ahead(L)});
     }
 
     void inverse_rows(const StagedPlane<T>& image, int h) {
@@ -84,12 +89,12 @@ class PlaneTransform {
         for (int w = 0; w < plane_.W; ++w)
             spectrum_[w] = line_[plane_.rows.plan.frequency[w]] * (root_row * plane_.rows.plan.root_weight[w]);
         plane_.rows.inverse(spectrum_, reinterpret_cast<T*>(line_), L, scratch_);
-        plane_.store_rows(line_, panel_, h, Write{ahead_ ? out_ : nullptr});
+        plane_.store_rows(line_, panel_, h, Write{out_ahead(0)});
     }
 };
 
 // out[b] = sum over c, f of (alpha u)^2, u = V^T (a - b). Parallel over samples only: the order of additions never changes.
-template <class T, class Storage>
+template <class T>
 class Energy {
   public:
     using V = Vec<T>;
@@ -139,8 +144,8 @@ class Energy {
 
         double total = 0.0;
         for (std::int64_t c = 0; c < task_.channels; ++c) {
-            const StagedPlane<T> x = stage<T, Storage>(plane_, task_.a, b, c, first_);
-            const StagedPlane<T> y = stage<T, Storage>(plane_, task_.b, b, c, second_);
+            const StagedPlane<T> x = stage(task_.dtype, plane_, task_.a, b, c, first_);
+            const StagedPlane<T> y = stage(task_.dtype, plane_, task_.b, b, c, second_);
             for (int h = 0; h < plane_.H; ++h)
                 for (int w = 0; w < plane_.padded_width; ++w)
                     difference_[h * plane_.padded_width + w] = x.data[h * x.row_stride + w] - y.data[h * y.row_stride + w];

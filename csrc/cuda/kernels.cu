@@ -1,13 +1,12 @@
-// One operation (SOFTDIFF_OPERATION) for one type of arithmetic (SOFTDIFF_ARITHMETIC): CMakeLists.txt compiles this file for
-// each.
+// One operation, or those that are little code (SOFTDIFF_OPERATION), for one type of arithmetic (SOFTDIFF_ARITHMETIC):
+// CMakeLists.txt compiles this file for each.
 #include "entry.hpp"
 #include "launcher.cuh"
 #include "units.hpp"
 
 #define SOFTDIFF_COMBINE 1
-#define SOFTDIFF_TRANSFORM 2
+#define SOFTDIFF_TILES 2
 #define SOFTDIFF_REST 3
-#define SOFTDIFF_TILES 4
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -34,15 +33,13 @@ void combine<Arithmetic>(const Combine& task, const Place& place) {
     run_combine<Arithmetic>(task, launcher);
 }
 
-#elif SOFTDIFF_OPERATION == SOFTDIFF_TRANSFORM
+#elif SOFTDIFF_OPERATION == SOFTDIFF_REST
 
 template <>
 void transform<Arithmetic>(const Transform& task, const Place& place) {
     CudaLauncher launcher(place);
     run_transform<Arithmetic>(task, launcher);
 }
-
-#elif SOFTDIFF_OPERATION == SOFTDIFF_REST
 
 template <>
 void energy<Arithmetic>(const Energy& task, const Place& place) {

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "guard.cuh"
+#include "guard.hpp"
 #include "launch.hpp"
 #include "space.hpp"
 #include "task.hpp"

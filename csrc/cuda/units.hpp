@@ -1,5 +1,5 @@
-// The kernels are compiled in several translation units, one for each operation and type of arithmetic (kernels.cu): nvcc takes
-// minutes for all of them. These are the units' entries.
+// The kernels are compiled in several translation units for each type of arithmetic (kernels.cu): nvcc takes minutes for all of
+// them. These are the units' entries.
 #pragma once
 
 #include "task.hpp"

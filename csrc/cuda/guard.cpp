@@ -1,4 +1,4 @@
-#include "guard.cuh"
+#include "guard.hpp"
 
 #include <stdexcept>
 

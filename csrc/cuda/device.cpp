@@ -1,6 +1,6 @@
 #include "device.hpp"
 
-#include "guard.cuh"
+#include "guard.hpp"
 
 namespace softdiff {
 
