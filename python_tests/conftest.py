@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 import torch
+
+from softdiff_ext import _C
 
 from .emulated import emulator  # noqa: F401  (a fixture)
 
@@ -18,6 +21,15 @@ hypothesis.settings.load_profile("softdiff")
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
+
+
+@pytest.fixture(params=_C.available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set of this machine in turn."""
+    chosen = _C.build_info()["isa"]
+    _C.select_isa(request.param)
+    yield request.param
+    _C.select_isa(chosen)
 
 
 def pytest_sessionstart() -> None:

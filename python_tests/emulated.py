@@ -33,6 +33,7 @@ DEFINED = (
     '-DSOFTDIFF_CUDA_ARCHITECTURES=\\"emulated\\"'
 )
 HOST_TABLES = ("odd_choice", "odd_plan", "plan", "scratch")
+RUN_TIME = ("device", "guard")  # sources of csrc/cuda that need CUDA's run time; csrc/emulation/host.cpp stands for them
 
 
 def _objects() -> dict[str, tuple[Path, str]]:
@@ -43,7 +44,7 @@ def _objects() -> dict[str, tuple[Path, str]]:
         flags = f"{ONE_NAMESPACE} -DSOFTDIFF_ARITHMETIC={arithmetic}"
         found[f"kernels_{arithmetic}.o"] = (source / "emulation" / "kernels.cpp", flags)
     for path in (*sorted((source / "emulation").glob("*.cpp")), *sorted((source / "cuda").glob("*.cpp"))):
-        if path.name != "kernels.cpp":
+        if path.name != "kernels.cpp" and not (path.parent.name == "cuda" and path.stem in RUN_TIME):
             found[f"{path.parent.name}_{path.stem}.o"] = (path, ONE_NAMESPACE)
     for path in sorted((source / "bindings").glob("*.cpp")):
         found[f"bindings_{path.stem}.o"] = (path, DEFINED)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -12,14 +10,6 @@ from softdiff_ext import _C, reference
 
 from .helpers import DTYPES, LAYOUTS, SIDES, Image, assert_matches
 from .operators import CORE, Operator, names, results
-
-
-@pytest.fixture(params=_C.available_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    chosen = sd.build_info()["isa"]
-    _C.select_isa(request.param)
-    yield request.param
-    _C.select_isa(chosen)
 
 
 def test_the_choice_is_told(isa: str) -> None:

@@ -9,7 +9,7 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// Over the last dimension: `height` independent rows, kLanes at a time.
+// Over the last dimension: `height` independent rows, kLanes at a time, turned and turned back. For rows longer than a vector.
 template <class T>
 class RowTransform {
   public:
@@ -30,23 +30,19 @@ class RowTransform {
   private:
     const TransformTask& task_;
     const Line<T>& line_;
-    const int width_, padded_, panels_;
+    const int width_, panels_;
     V *values_, *other_, *scratch_;
     T* staged_;
 
     RowTransform(const TransformTask& task, const Line<T>& line, Arena& arena)
-        : task_(task),
-          line_(line),
-          width_(static_cast<int>(task.width)),
-          padded_(std::max(width_, L)),
-          panels_((width_ + L - 1) / L) {
-        for (V** buffer : {&values_, &other_}) *buffer = arena.take<V>(padded_);
+        : task_(task), line_(line), width_(static_cast<int>(task.width)), panels_((width_ + L - 1) / L) {
+        for (V** buffer : {&values_, &other_}) *buffer = arena.take<V>(width_);
         scratch_ = arena.take<V>(line_scratch(line.plan));
-        staged_ = arena.take<T>(static_cast<std::int64_t>(L) * padded_);
+        staged_ = arena.take<T>(static_cast<std::int64_t>(L) * width_);
     }
 
     // The last panel overlaps its neighbour where the width is no multiple of kLanes.
-    int offset(int panel) const { return width_ <= L ? 0 : std::min(panel * L, width_ - L); }
+    int offset(int panel) const { return std::min(panel * L, width_ - L); }
 
     void one_block(std::int64_t first) {
         const int lanes = static_cast<int>(std::min<std::int64_t>(L, task_.height - first));
@@ -62,33 +58,18 @@ class RowTransform {
         store_rows(first, lanes);
     }
 
-    // Rows where they are, if they are numbers of T one after the other and no shorter than a vector; else copies.
+    // Rows where they are, if they are numbers of T one after the other; else copies.
     void load_rows(std::int64_t first, int lanes) {
-        const std::int64_t row = task_.input.stride[2], step = task_.input.stride[3];
-        if (stores<T>(task_.dtype) && step == 1 && width_ >= L)
-            return transpose_in(static_cast<const T*>(task_.input.data) + first * row, row, lanes);
-        with_storage<T>(task_.dtype, [&](auto storage) {
-            const auto* from = static_cast<const decltype(storage)*>(task_.input.data) + first * row;
-            for (int lane = 0; lane < lanes; ++lane, from += row) {
-                T* to = staged_ + lane * padded_;
-                if (step == 1) {
-                    convert_run(from, to, width_);
-                } else {
-                    for (int w = 0; w < width_; ++w) to[w] = from_storage<T>(from[w * step]);
-                }
-            }
-        });
-        transpose_in(staged_, padded_, lanes);
+        const Image& input = task_.input;
+        if (stores<T>(task_.dtype) && input.stride[3] == 1)
+            return transpose_in(static_cast<const T*>(input.data) + first * input.stride[2], input.stride[2], lanes);
+        stage_rows(task_.dtype, input, first, lanes, width_, staged_);
+        transpose_in(staged_, width_, lanes);
     }
     void store_rows(std::int64_t first, int lanes) {
-        if (stores<T>(task_.dtype) && width_ >= L)
-            return transpose_out(static_cast<T*>(task_.out) + first * task_.width, width_, lanes);
-        transpose_out(staged_, padded_, lanes);
-        with_storage<T>(task_.dtype, [&](auto storage) {
-            auto* out = static_cast<decltype(storage)*>(task_.out) + first * task_.width;
-            for (int lane = 0; lane < lanes; ++lane)
-                convert_run_back(staged_ + lane * padded_, out + lane * task_.width, width_);
-        });
+        if (stores<T>(task_.dtype)) return transpose_out(static_cast<T*>(task_.out) + first * width_, width_, lanes);
+        transpose_out(staged_, width_, lanes);
+        emit_run(task_.dtype, staged_, task_.out, first * width_, std::int64_t{lanes} * width_);
     }
 
     // What comes two blocks later is fetched ahead, and what is written next.

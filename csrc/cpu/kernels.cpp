@@ -7,6 +7,7 @@
 #include "combine.hpp"
 #include "correlation.hpp"
 #include "pack_kernels.hpp"
+#include "row_product.hpp"
 #include "transform.hpp"
 
 namespace softdiff {
@@ -23,7 +24,9 @@ void combine<Arithmetic>(const CombineTask& task) {
 
 template <>
 void transform<Arithmetic>(const TransformTask& task) {
-    if (task.axes == Axes::kRows) return RowTransform<Arithmetic>::run(task);
+    if (task.axes == Axes::kRows)
+        return RowProduct<Arithmetic>::fits(task.width) ? RowProduct<Arithmetic>::run(task)
+                                                        : RowTransform<Arithmetic>::run(task);
     if (task.axes == Axes::kColumns)
         return with_storage<Arithmetic>(task.dtype,
                                         [&](auto storage) { ColumnTransform<Arithmetic, decltype(storage)>::run(task); });

@@ -85,6 +85,18 @@ SOFTDIFF_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
 
 }  // namespace detail
 
+// Lane i of the result is lane places[i] of `v`.
+template <class V, class Places>
+SOFTDIFF_INLINE V permute(V v, Places places) {
+#if defined(__clang__)
+    V out;
+    for (unsigned i = 0; i < sizeof(V) / sizeof(v[0]); ++i) out[i] = v[places[i]];
+    return out;
+#else
+    return __builtin_shuffle(v, places);
+#endif
+}
+
 struct Nothing {
     SOFTDIFF_INLINE void operator()(int) const {}
 };

@@ -78,5 +78,30 @@ template <class T>
     });
 }
 
+// Rows first .. first + rows - 1 of the last dimension as numbers of T one after the other, to `copy`.
+template <class T>
+[[gnu::noinline]] void stage_rows(Dtype dtype, const Image& image, std::int64_t first, std::int64_t rows, std::int64_t width,
+                                  T* copy) {
+    const std::int64_t row = image.stride[2], step = image.stride[3];
+    with_storage<T>(dtype, [&](auto storage) {
+        const auto* from = static_cast<const decltype(storage)*>(image.data) + first * row;
+        T* to = copy;
+        for (std::int64_t r = 0; r < rows; ++r, from += row, to += width) {
+            if (step == 1) {
+                convert_run(from, to, width);
+            } else {
+                for (std::int64_t i = 0; i < width; ++i) to[i] = from_storage<T>(from[i * step]);
+            }
+        }
+    });
+}
+
+// `count` numbers to `out`, from its element `first` on.
+template <class T>
+[[gnu::noinline]] void emit_run(Dtype dtype, const T* numbers, void* out, std::int64_t first, std::int64_t count) {
+    with_storage<T>(dtype,
+                    [&](auto storage) { convert_run_back(numbers, static_cast<decltype(storage)*>(out) + first, count); });
+}
+
 }  // namespace SOFTDIFF_ISA
 }  // namespace softdiff
