@@ -1,4 +1,4 @@
-"""One-dimensional transforms of many rows: every way the kernels have of doing them, which they choose by the length of a row."""
+"""One-dimensional transforms of many rows: every way the kernels have of doing them, chosen by the length of a row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ HEIGHTS = (1, 2, 7, 33, 64)  # fewer rows than are worked on at once, whole grou
 def _layouts(height: int, width: int, dtype: torch.dtype) -> list[Tensor]:
     """Rows without gaps, rows of a wider tensor, every second number of a row, columns."""
     wide = randn((height, 2 * width + 3), width, dtype)
-    return [randn((height, width), 1, dtype), wide[:, 2 : width + 2], wide[:, : 2 * width : 2], randn((width, height), 2, dtype).T]
+    whole, columns = randn((height, width), 1, dtype), randn((width, height), 2, dtype).T
+    return [whole, wide[:, 2 : width + 2], wide[:, : 2 * width : 2], columns]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
