@@ -43,7 +43,7 @@ class RowProduct {
     const int width_;
     const DctMatrix<T>& matrix_;
     T *staged_, *result_;
-    V* buffer_;
+    V* buffer_;  // the factors and places of Several, the rows of Folded
 
     RowProduct(const TransformTask& task, std::int64_t rows, Arena& arena)
         : task_(task), width_(static_cast<int>(task.width)), matrix_(dct_matrix<T>(task.width, L, task.inverse)) {
