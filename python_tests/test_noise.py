@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import softdiff_ext as sd
-from softdiff_ext import _C, reference
+from softdiff_ext import reference
 
 from .helpers import DTYPES, UNIT_ROUNDOFF, randn
 
@@ -84,14 +84,6 @@ def test_equals_the_reference(device: torch.device, shape: tuple[int, ...], seed
     assert got.shape == shape
     want = reference.normal(shape, seed, dtype=torch.float64)
     assert_close(got, want)
-
-
-@pytest.fixture(params=_C.available_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    chosen = sd.build_info()["isa"]
-    _C.select_isa(request.param)
-    yield request.param
-    _C.select_isa(chosen)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

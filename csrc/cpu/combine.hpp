@@ -18,9 +18,8 @@ class Combine {
         : task_(task), plane_(plane), gains_(task, plane, arena), row_stage_(task, plane, arena) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         for (int i = 0; i < kTerms; ++i) {
-            const bool given = task.term[i].data, transformed = i == 0 || (given && follows_frequency(task, i));
-            panels_[i] = transformed ? arena.take<V>(plane.panel_vectors()) : nullptr;
-            staged_[i] = given && needs_copy(task.dtype, plane, task.term[i]) ? arena.take<T>(area + L) : nullptr;
+            panels_[i] = needs_spectrum(task, i) ? arena.take<V>(plane.panel_vectors()) : nullptr;
+            staged_[i] = task.term[i].data && needs_copy(task.dtype, plane, task.term[i]) ? arena.take<T>(area + L) : nullptr;
         }
         result_ = stores<T>(task.dtype) && !plane.narrow() ? nullptr : arena.take<T>(area + L);
     }

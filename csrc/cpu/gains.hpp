@@ -19,6 +19,11 @@ inline bool follows_frequency(const CombineTask& task, int term) {
     return term == 0 || markov || (term == 1 && !plain);
 }
 
+// Whether a term needs memory for a spectrum: its image is transformed; of noise alone, beside the first term.
+inline bool needs_spectrum(const CombineTask& task, int term) {
+    return term == 0 || (task.term[term].data && follows_frequency(task, term));
+}
+
 // The noise is drawn by the kernel straight in the DCT basis.
 inline bool draws_spectral_noise(const CombineTask& task) { return task.draw_noise && follows_frequency(task, 2); }
 

@@ -110,9 +110,7 @@ template <class T>
                 convert_run(from, to, pack.area);
                 continue;
             }
-            for (int h = 0; h < pack.H; ++h)
-                for (int w = 0; w < pack.W; ++w)
-                    to[h * pack.W + w] = from_storage<T>(from[h * image.stride[2] + w * image.stride[3]]);
+            for (int h = 0; h < pack.H; ++h) convert_row(from + h * image.stride[2], image.stride[3], to + h * pack.W, pack.W);
         }
     });
 }

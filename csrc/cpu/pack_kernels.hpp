@@ -26,7 +26,7 @@ class PackCombine {
         : task_(task), pack_(pack), gains_(task, pack, arena) {
         for (int i = 0; i < kTerms; ++i) {
             packed_[i] = i == 0 || task.term[i].data || (i == 2 && task.draw_noise) ? arena.take<V>(pack.area) : nullptr;
-            spectra_[i] = i == 0 || (task.term[i].data && follows_frequency(task, i)) ? arena.take<V>(pack.area) : nullptr;
+            spectra_[i] = needs_spectrum(task, i) ? arena.take<V>(pack.area) : nullptr;
             lines_[i] = arena.take<V>(pack.W);
         }
         scratch_ = arena.take<V>(pack.scratch_vectors());

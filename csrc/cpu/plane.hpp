@@ -1,8 +1,7 @@
 // Two-dimensional transforms of one plane [H, W], written so that the user's memory is read once and written once:
 //
-//   columns:  C2 down the columns, kLanes columns at a time, into panels: panel j holds columns offset(j) .. offset(j) + kLanes
-//   - 1
-//             as H vectors. The last panel overlaps its neighbour where W is no multiple of kLanes: no masks anywhere.
+//   columns:  C2 down the columns, kLanes columns at a time, into panels: panel j holds the columns from offset(j) on as H
+//             vectors. The last panel overlaps its neighbour where W is no multiple of kLanes: no masks anywhere.
 //   rows:     kLanes rows at a time: transpose the blocks of all panels into a line buffer [W], whose lanes are now rows, and
 //             transform along it.
 // and the same backwards. Frequencies stay in the order of the plans (line.hpp).

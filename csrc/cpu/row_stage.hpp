@@ -32,8 +32,7 @@ class RowStage {
 
     RowStage(const CombineTask& task, const Plane<T>& plane, Arena& arena)
         : plane_(plane), noise_rows_(plane.columns.plan, plane.H, plane.W, task.seed), seed_(task.seed) {
-        for (int i = 0; i < kTerms; ++i)
-            lines_[i] = i == 0 || follows_frequency(task, i) ? arena.take<V>(plane.padded_width) : nullptr;
+        for (int i = 0; i < kTerms; ++i) lines_[i] = needs_spectrum(task, i) ? arena.take<V>(plane.padded_width) : nullptr;
         noise_line_ = arena.take<V>(plane.padded_width);
         scratch_ = arena.take<V>(plane.scratch_vectors());
         noise_ = task.draw_noise ? arena.take<T>(area() + kNormalSlack + L) : nullptr;

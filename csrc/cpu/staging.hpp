@@ -1,8 +1,6 @@
 // Between the user's tensors and planes in memory as rows of T.
 #pragma once
 
-#include <algorithm>
-
 #include "plane.hpp"
 #include "storage.hpp"
 #include "task.hpp"
@@ -51,11 +49,7 @@ template <class T>
         const auto* from = plane_of<decltype(storage)>(image, b, c);
         for (int h = 0; h < plane.H; ++h) {
             T* to = copy + static_cast<std::ptrdiff_t>(h) * plane.padded_width;
-            if (column == 1) {
-                convert_run<T>(from + h * row, to, plane.W);
-            } else {
-                for (int w = 0; w < plane.W; ++w) to[w] = from_storage<T>(from[h * row + w * column]);
-            }
+            convert_row(from + h * row, column, to, plane.W);
             for (int w = plane.W; w < plane.padded_width; ++w) to[w] = 0;
         }
     });
@@ -82,17 +76,10 @@ template <class T>
 template <class T>
 [[gnu::noinline]] void stage_rows(Dtype dtype, const Image& image, std::int64_t first, std::int64_t rows, std::int64_t width,
                                   T* copy) {
-    const std::int64_t row = image.stride[2], step = image.stride[3];
     with_storage<T>(dtype, [&](auto storage) {
-        const auto* from = static_cast<const decltype(storage)*>(image.data) + first * row;
-        T* to = copy;
-        for (std::int64_t r = 0; r < rows; ++r, from += row, to += width) {
-            if (step == 1) {
-                convert_run(from, to, width);
-            } else {
-                for (std::int64_t i = 0; i < width; ++i) to[i] = from_storage<T>(from[i * step]);
-            }
-        }
+        const auto* from = static_cast<const decltype(storage)*>(image.data) + first * image.stride[2];
+        for (std::int64_t r = 0; r < rows; ++r)
+            convert_row(from + r * image.stride[2], image.stride[3], copy + r * width, width);
     });
 }
 

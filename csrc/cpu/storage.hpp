@@ -158,6 +158,13 @@ inline void convert_run_back(const T* from, Storage* to, std::int64_t count) {
     for (; i < count; ++i) to[i] = to_storage<Storage>(from[i]);
 }
 
+// `count` numbers of a row, `step` apart, as neighbouring numbers of T.
+template <class T, class Storage>
+inline void convert_row(const Storage* from, std::int64_t step, T* to, std::int64_t count) {
+    if (step == 1) return convert_run(from, to, count);
+    for (std::int64_t i = 0; i < count; ++i) to[i] = from_storage<T>(from[i * step]);
+}
+
 // run(Storage{}) with the storage type of `dtype`; double arithmetic stores double only.
 template <class T, class Run>
 inline void with_storage(Dtype dtype, Run run) {
