@@ -52,7 +52,7 @@ class RowProduct {
         buffer_ = arena.take<V>(std::max(2 * width_, 4 * kMostRows));
     }
 
-    // A Way is how `rows` rows at a time are multiplied.
+    // A Way is how `rows` rows at a time are multiplied; fewer are the last of a thread, and in copies with room for as many.
     template <class Way>
     static void run_blocks(const TransformTask& task, std::int64_t rows) {
         Arena needed(nullptr);
@@ -76,7 +76,7 @@ class RowProduct {
         const bool from_there = plain && task_.input.stride[3] == 1 && (row == width_ || !Way::kWholeVectors);
         if (!from_there) stage_rows(task_.dtype, task_.input, first, rows, width_, staged_);
         Way::multiply(*this, from_there ? static_cast<const T*>(task_.input.data) + first * row : staged_,
-                      from_there ? row : width_, rows, plain ? static_cast<T*>(task_.out) + first * width_ : result_);
+                      from_there ? row : width_, plain ? static_cast<T*>(task_.out) + first * width_ : result_);
         if (!plain) emit_run(task_.dtype, result_, task_.out, first * width_, rows * width_);
     }
 
@@ -108,7 +108,7 @@ class RowProduct {
             }
         }
 
-        static void multiply(const RowProduct& kernel, const T* x, std::int64_t, std::int64_t, T* out) {
+        static void multiply(const RowProduct& kernel, const T* x, std::int64_t, T* out) {
             const int width = kernel.width_, numbers = L / width * width;
             const Ahead ahead(x, out);
             V value[kUnits], sum[kUnits]{};
@@ -137,10 +137,10 @@ class RowProduct {
 
         static void prepare(const RowProduct&) {}
 
-        static void multiply(const RowProduct& kernel, const T* x, std::int64_t row, std::int64_t rows, T* out) {
+        static void multiply(const RowProduct& kernel, const T* x, std::int64_t row, T* out) {
             const T* from[kRows];
             SOFTDIFF_UNROLL
-            for (int r = 0; r < kRows; ++r) from[r] = x + std::min<std::int64_t>(r, rows - 1) * row;
+            for (int r = 0; r < kRows; ++r) from[r] = x + r * row;
             const Ahead ahead(x, out);
             V sum[kRows]{};
             for (int i = 0; i < kernel.width_; ++i) {
@@ -156,8 +156,7 @@ class RowProduct {
                 for (int r = 0; r < kRows; ++r) sum[r] += from[r][i] * factor;
             }
             SOFTDIFF_UNROLL
-            for (int r = 0; r < kRows; ++r)
-                if (r < rows) store(out + r * kernel.width_, sum[r]);
+            for (int r = 0; r < kRows; ++r) store(out + r * kernel.width_, sum[r]);
         }
     };
 
@@ -171,12 +170,12 @@ class RowProduct {
 
         static void prepare(const RowProduct&) {}
 
-        static void multiply(const RowProduct& kernel, const T* x, std::int64_t row, std::int64_t rows, T* out) {
+        static void multiply(const RowProduct& kernel, const T* x, std::int64_t row, T* out) {
             const int n = kernel.width_;
             T* buffer = reinterpret_cast<T*>(kernel.buffer_);
             V even[kRows][Half]{}, odd[kRows][Half]{};
             for (int r = 0; r < kRows; ++r) {
-                const T* from = x + std::min<std::int64_t>(r, rows - 1) * row;
+                const T* from = x + r * row;
                 if (kernel.task_.inverse) {
                     copy(from, n, buffer + r * kSide);
                 } else {
@@ -190,7 +189,6 @@ class RowProduct {
             }
             SOFTDIFF_UNROLL
             for (int r = 0; r < kRows; ++r) {
-                if (r == rows) break;
                 if (kernel.task_.inverse) {
                     unfold(even[r], odd[r], n, out + r * n);
                 } else {
