@@ -6,6 +6,8 @@
 #include <mutex>
 #include <new>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "angle.hpp"
 
@@ -67,6 +69,24 @@ const DctMatrix<T>& dct_matrix(std::int64_t size, std::int64_t lanes, bool inver
     return entry->matrix;
 }
 
+template <class T>
+const T* half_cosines(std::int64_t size, std::int64_t columns) {
+    static std::mutex mutex;
+    static std::map<std::pair<std::int64_t, std::int64_t>, std::vector<T>> tables;
+    const std::scoped_lock lock(mutex);
+    auto& table = tables[{size, columns}];
+    if (table.empty()) {
+        std::vector<T> entries;
+        entries.reserve(static_cast<std::size_t>(size * columns));
+        for (std::int64_t k = 0; k < size; ++k)
+            for (std::int64_t m = 0; m < columns; ++m) entries.push_back(static_cast<T>(cosine(k * m, size) / 2));
+        table = std::move(entries);
+    }
+    return table.data();
+}
+
+template const float* half_cosines<float>(std::int64_t, std::int64_t);
+template const double* half_cosines<double>(std::int64_t, std::int64_t);
 template const DctMatrix<float>& dct_matrix<float>(std::int64_t, std::int64_t, bool);
 template const DctMatrix<double>& dct_matrix<double>(std::int64_t, std::int64_t, bool);
 

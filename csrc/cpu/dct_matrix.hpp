@@ -23,4 +23,8 @@ struct DctMatrix {
 template <class T>
 const DctMatrix<T>& dct_matrix(std::int64_t size, std::int64_t lanes, bool inverse);
 
+// cos(pi k m / size) / 2 for k < size and m < columns, a row for each k; likewise.
+template <class T>
+const T* half_cosines(std::int64_t size, std::int64_t columns);
+
 }  // namespace softdiff

@@ -8,6 +8,7 @@
 #include "correlation.hpp"
 #include "pack_kernels.hpp"
 #include "row_product.hpp"
+#include "separable.hpp"
 #include "transform.hpp"
 
 namespace softdiff {
@@ -19,6 +20,7 @@ template <>
 void combine<Arithmetic>(const CombineTask& task) {
     if (Pack<Arithmetic>::fits(task.batch * task.channels, task.height, task.width))
         return for_each_plane<PackCombine<Arithmetic>, Pack<Arithmetic>>(task);
+    if (SeparableFilter<Arithmetic>::fits(task)) return for_each_plane<SeparableFilter<Arithmetic>, Plane<Arithmetic>>(task);
     for_each_plane<Combine<Arithmetic>, Plane<Arithmetic>>(task);
 }
 

@@ -74,6 +74,29 @@ class Line {
         join(scratch, out);
     }
 
+    // C3 (gain . C2 x) with x and y as in `forward` and `inverse`; they may be the same.
+    void filter(const T* x, std::ptrdiff_t x_stride, const T* gain, T* y, std::ptrdiff_t y_stride, V* scratch) const {
+        if (plan.radix > 1) {
+            const Strided<const T> in[] = {{x, x_stride}};
+            const Strided<T> out[] = {{y, y_stride}};
+            return filter(in, gain, out, scratch);
+        }
+        V* rest = scratch + plan.size;
+        leaf_dct2(x, x_stride, scratch, rest);
+        for (int k = 0; k < plan.size; ++k) scratch[k] *= gain[k];
+        leaf_dct3(scratch, y, y_stride, rest);
+    }
+
+    // The same of views, to as many. For plans that split.
+    template <int Lines, class In, class Out>
+    void filter(const In (&in)[Lines], const T* gain, const Out (&out)[Lines], V* scratch) const {
+        split(in, scratch);
+        V* rest = scratch + static_cast<std::ptrdiff_t>(Lines) * plan.size;
+        for (int line = 0; line < Lines; ++line)
+            filter_slots(scratch + static_cast<std::ptrdiff_t>(line) * plan.size, gain, rest);
+        join(scratch, out);
+    }
+
     // line[0] <- C3 mix(C2 line[0], C2 line[1], ...) on buffers of vectors; mix(k, values) makes output k of the plan's order
     // from the `Terms` values there. From the leaves of one pair of slots to the leaves back, all stays in a few kilobytes.
     template <int Terms, class Mix>
@@ -140,6 +163,31 @@ class Line {
             const V sum = mix(first + k, u), difference = mix(second + mirrored, v);
             a[0][k] = sum + difference;
             b[0][mirrored] = sum - difference;
+        }
+    }
+
+    // The middle of `filter`, on the slots of one line.
+    void filter_slots(V* slots, const T* gain, V* scratch) const {
+        const int n = plan.leaf;
+        V *a = scratch, *b = a + n;
+        if (plan.pairs == 0) {
+            V* rest = scratch + plan.size;
+            for (int slot = 0; slot < plan.radix; ++slot) leaf_forward(slot, slots + slot * n, a + slot * n, rest);
+            for (int i = 0; i < plan.butterflies; ++i) butterfly(a, i);
+            for (int k = 0; k < plan.size; ++k) a[k] *= gain[k];
+            for (int i = plan.butterflies - 1; i >= 0; --i) butterfly(a, i);
+            for (int slot = 0; slot < plan.radix; ++slot) leaf_inverse(slot, a + slot * n, slots + slot * n, rest);
+            return;
+        }
+        V* rest = b + n;
+        for (int p = 0; p < plan.pairs; ++p) {
+            const SlotPair pair = plan.pair[p];
+            V *first = slots + pair.first * n, *second = slots + pair.second * n;
+            leaf_forward(pair.first, first, a, rest);
+            if (pair.second >= 0) leaf_forward(pair.second, second, b, rest);
+            mix_pair<1>(pair, &a, &b, ColumnMix<T>{gain});
+            leaf_inverse(pair.first, a, first, rest);
+            if (pair.second >= 0) leaf_inverse(pair.second, b, second, rest);
         }
     }
 

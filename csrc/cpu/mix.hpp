@@ -2,25 +2,25 @@
 // in the plan's order and the values of all terms there (lanes are rows), gives the value that goes back.
 #pragma once
 
+#include <cstdint>
+
 #include "simd.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
+
+// The same for all lanes.
+template <class T>
+struct ColumnMix {
+    const T* gain;
+    SOFTDIFF_INLINE Vec<T> operator()(int k, const Vec<T>* value) const { return value[0] * gain[k]; }
+};
 
 template <class T>
 struct SeparableMix {
     Vec<T> row;
     const T* column;
     SOFTDIFF_INLINE Vec<T> operator()(int k, const Vec<T>* value) const { return value[0] * (row * column[k]); }
-};
-
-template <class T>
-struct FlooredMix {
-    Vec<T> row, flat_row;
-    const T *column, *flat_column;
-    SOFTDIFF_INLINE Vec<T> operator()(int k, const Vec<T>* value) const {
-        return value[0] * (row * column[k] + flat_row * flat_column[k]);
-    }
 };
 
 template <class T, int Terms>

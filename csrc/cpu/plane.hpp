@@ -162,6 +162,49 @@ class Plane {
         });
     }
 
+    // C3 (gain . C2 x) down the columns, to y: panels and rows are so many numbers apart. `buffer` [2 H kLanes] is for images
+    // stored in 16 bits.
+    template <class Storage>
+    void filter_columns(const Storage* x, std::ptrdiff_t row_stride, const T* gain, T* y, std::ptrdiff_t panel_step,
+                        std::ptrdiff_t row_step, V* scratch, [[maybe_unused]] T* buffer = nullptr) const {
+        for_panels([&](auto count, int j) {
+            T* to = y + j * panel_step;
+            const std::ptrdiff_t next = ahead(count, j, row_stride);
+            if constexpr (std::is_same_v<T, Storage>) {
+                filter_panels<count>(x + offset(j), row_stride, L, next, gain, to, panel_step, row_step, scratch);
+            } else {
+                for (int h = 0; h < H; ++h) {
+                    const Storage* from = x + h * row_stride + offset(j);
+                    fetch_line<FetchFor::kRead>(from + next);
+                    for (int i = 0; i < count; ++i) store(buffer + (h * count + i) * L, load_as<T>(from + i * L));
+                }
+                filter_panels<count>(buffer, count * L, L, 0, gain, to, panel_step, row_step, scratch);
+            }
+        });
+    }
+
+    // Rows h .. of a line buffer to those of an image with rows of W, as many as it has up to kLanes, with `Count` addends.
+    template <int Count, class Storage, class Fetch>
+    [[gnu::noinline]] void put_rows(const V* line, int h, const Addends<T>& addends, Storage* out, Fetch fetch) const {
+        for_blocks(h, fetch, [&](int j, auto meanwhile) SOFTDIFF_INLINE_LAMBDA {
+            V block[L];
+            transpose_block<T>(line + offset(j), block, meanwhile);
+            const auto put = [&](int lane) SOFTDIFF_INLINE_LAMBDA {
+                SOFTDIFF_UNROLL
+                for (int k = 0; k < Count; ++k)
+                    block[lane] +=
+                        addends.factor[k] * load(addends.image[k].data + (h + lane) * addends.image[k].row_stride + offset(j));
+                store_as(out + static_cast<std::ptrdiff_t>(h + lane) * W + offset(j), block[lane]);
+            };
+            if (H - h >= L) {
+                SOFTDIFF_UNROLL
+                for (int lane = 0; lane < L; ++lane) put(lane);
+            } else {
+                for (int lane = 0; lane < H - h; ++lane) put(lane);
+            }
+        });
+    }
+
     // Rows h .. h + kLanes - 1 of the panels as a line buffer, and back.
     template <class Fetch = NoFetch>
     void load_rows(const V* panel, int h, V* line, Fetch fetch = {}) const {
@@ -198,6 +241,20 @@ class Plane {
     }
 
   private:
+    // `Count` neighbouring panels, from columns `step` apart.
+    template <int Count>
+    void filter_panels(const T* x, std::ptrdiff_t row_stride, int step, std::ptrdiff_t next, const T* gain, T* to,
+                       std::ptrdiff_t panel_step, std::ptrdiff_t row_step, V* scratch) const {
+        if (columns.plan.radix == 1) return columns.filter(x, row_stride, gain, to, row_step, scratch);
+        StridedAhead<const T> in[Count];
+        Strided<T> out[Count];
+        for (int line = 0; line < Count; ++line) {
+            in[line] = {x + line * step, row_stride, next};
+            out[line] = {to + line * panel_step, row_step};
+        }
+        columns.filter(in, gain, out, scratch);
+    }
+
     // body(panel, meanwhile) for the blocks of rows h .. h + kLanes - 1 in all panels: what is fetched while each is turned.
     template <class Fetch, class Body>
     SOFTDIFF_INLINE void for_blocks(int h, Fetch fetch, Body body) const {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "dct_matrix.hpp"
+#include "folded_rows.hpp"
 #include "parallel.hpp"
 #include "staging.hpp"
 
@@ -33,10 +34,8 @@ class RowProduct {
     }
 
   private:
-    static constexpr bool kPermutes = kVectorBytes >= 32;       // vectors, at will
-    static constexpr int kUnits = 4;                            // of them that are worked on at once
-    static constexpr int kSums = kVectorBytes == 64 ? 24 : 12;  // registers for sums, which leaves some for factors
-    static constexpr int kMostRows = 8;
+    static constexpr bool kPermutes = kVectorBytes >= 32;  // vectors, at will
+    static constexpr int kUnits = 4;                       // of them that are worked on at once
     using Index = std::conditional_t<sizeof(T) == sizeof(float), std::int32_t, std::int64_t>;
 
     const TransformTask& task_;
@@ -160,88 +159,58 @@ class RowProduct {
         }
     };
 
-    // `Half` vectors for the even and as many for the odd outputs of a row, or for either end of it.
+    // Even and odd outputs, or either end of a row.
     template <int Half>
     struct Folded {
+        using Sums = FoldedRows<T, Half>;
         static constexpr bool kWholeVectors = false;
-        static constexpr int kRows = std::min(kMostRows, kSums / (2 * Half));
-        static constexpr int kSide = 2 * Half * L;  // numbers of a row in the buffer
+        static constexpr int kRows = Sums::kRows;
+        static constexpr int kSide = Sums::kSide;
         static constexpr int kLines = (kRows * static_cast<int>(sizeof(T)) - 1) / (kCacheLine / 2) + 1;  // as above
 
         static void prepare(const RowProduct&) {}
 
         static void multiply(const RowProduct& kernel, const T* x, std::int64_t row, T* out) {
             const int n = kernel.width_;
+            const bool inverse = kernel.task_.inverse;
             T* buffer = reinterpret_cast<T*>(kernel.buffer_);
-            V even[kRows][Half]{}, odd[kRows][Half]{};
             for (int r = 0; r < kRows; ++r) {
                 const T* from = x + r * row;
-                if (kernel.task_.inverse) {
-                    copy(from, n, buffer + r * kSide);
+                T* to = buffer + r * kSide;
+                if (inverse) {
+                    copy(from, n, to);
                 } else {
-                    fold(from, n, buffer + r * kSide);
+                    Sums::fold(from, from, n, to);
+                    if (n % 2 == 1) to[n / 2] = from[n / 2];
                 }
             }
-            if (kernel.task_.inverse) {
-                sum_up<2, 1>(kernel, buffer, even, odd, Ahead(x, out));
-            } else {
-                sum_up<1, Half * L>(kernel, buffer, even, odd, Ahead(x, out));
-            }
-            SOFTDIFF_UNROLL
-            for (int r = 0; r < kRows; ++r) {
-                if (kernel.task_.inverse) {
-                    unfold(even[r], odd[r], n, out + r * n);
-                } else {
-                    interleave(even[r], odd[r], n, out + r * n);
-                }
-            }
-        }
-
-        // The vectors of a row or of half of one: the last ends where it does.
-        static int offset(int vector, int end) { return vector == 0 ? 0 : end - L; }
-
-        // Sums x[i] + x[n-1-i], and from Half L on the differences.
-        static SOFTDIFF_INLINE void fold(const T* x, int n, T* to) {
-            SOFTDIFF_UNROLL
-            for (int v = 0; v < Half; ++v) {
-                const int i = offset(v, n / 2);
-                const V a = load(x + i), b = reversed(load(x + n - L - i));
-                store(to + i, a + b);
-                store(to + Half * L + i, a - b);
-            }
-            if (n % 2 == 1) to[n / 2] = x[n / 2];
-        }
-        static SOFTDIFF_INLINE void copy(const T* x, int n, T* to) {
-            for (int i = 0; i + L < n; i += L) store(to + i, load(x + i));
-            store(to + n - L, load(x + n - L));
-        }
-
-        // Number i of an even half is at Step i of a row in the buffer, of an odd one at Step i + Odd.
-        template <int Step, int Odd>
-        static SOFTDIFF_INLINE void sum_up(const RowProduct& kernel, const T* buffer, V (*even)[Half], V (*odd)[Half],
-                                           Ahead ahead) {
-            const T *even_factors = kernel.matrix_.even, *odd_factors = kernel.matrix_.odd;
-            for (int i = 0; i < kernel.width_ / 2; ++i, even_factors += Half * L, odd_factors += Half * L) {
-                add<Step>(even_factors, buffer, i, even);
-                add<Step>(odd_factors, buffer + Odd, i, odd);
+            Sums sums;
+            const Ahead ahead(x, out);
+            const auto fetch = [&](int i) SOFTDIFF_INLINE_LAMBDA {
                 for (int line = 0; line < kLines; ++line) {
                     ahead.fetch_in(i * kLines + line);
                     ahead.fetch_out(i * kLines + line);
                 }
+            };
+            if (inverse) {
+                sums.template sum_up<2, 1>(buffer, n, kernel.matrix_.even, kernel.matrix_.odd, fetch);
+            } else {
+                sums.template sum_up<1, Half * L>(buffer, n, kernel.matrix_.even, kernel.matrix_.odd, fetch);
             }
-            if (kernel.width_ % 2 == 1) add<Step>(even_factors, buffer, kernel.width_ / 2, even);
-        }
-        template <int Step>
-        static SOFTDIFF_INLINE void add(const T* factors, const T* buffer, int i, V (*sum)[Half]) {
-            V factor[Half];
-            SOFTDIFF_UNROLL
-            for (int v = 0; v < Half; ++v) factor[v] = load(factors + v * L);
             SOFTDIFF_UNROLL
             for (int r = 0; r < kRows; ++r) {
-                const T value = buffer[r * kSide + Step * i];
-                SOFTDIFF_UNROLL
-                for (int v = 0; v < Half; ++v) sum[r][v] += value * factor[v];
+                T* to = out + r * n;
+                if (inverse) {
+                    sums.unfold(r, n, [&](int i, V values) SOFTDIFF_INLINE_LAMBDA { store(to + i, values); });
+                } else {
+                    interleave(sums.even[r], sums.odd[r], n, to);
+                }
             }
+        }
+
+        static SOFTDIFF_INLINE void copy(const T* x, int n, T* to) {
+            for (int i = 0; i + L < n; i += L) store(to + i, load(x + i));
+            store(to + n - L, load(x + n - L));
         }
 
         static SOFTDIFF_INLINE void interleave(const V* even, const V* odd, int n, T* out) {
@@ -252,23 +221,10 @@ class RowProduct {
                 if ((2 * v + 1) * L < n) store(out + (2 * v + 1) * L, interleaved<L / 2>(even[v], odd[v], lanes));
             }
         }
-        static SOFTDIFF_INLINE void unfold(const V* even, const V* odd, int n, T* out) {
-            SOFTDIFF_UNROLL
-            for (int v = 0; v < Half; ++v) {
-                const int i = offset(v, (n + 1) / 2);
-                store(out + i, even[v] + odd[v]);
-                store(out + n - L - i, reversed(even[v] - odd[v]));
-            }
-        }
 
         template <int First, int... I>
         static SOFTDIFF_INLINE V interleaved(V a, V b, std::integer_sequence<int, I...>) {
             return __builtin_shufflevector(a, b, (First + I / 2 + I % 2 * L)...);
-        }
-        static SOFTDIFF_INLINE V reversed(V v) { return reversed(v, std::make_integer_sequence<int, L>{}); }
-        template <int... I>
-        static SOFTDIFF_INLINE V reversed(V v, std::integer_sequence<int, I...>) {
-            return __builtin_shufflevector(v, v, (L - 1 - I)...);
         }
     };
 };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "plane.hpp"
+#include "row_filter.hpp"
 #include "static_line.hpp"
 
 namespace softdiff {
@@ -37,6 +38,13 @@ struct Square {
             for (auto& image : view.image) image.row_stride = N;
             Line::inverse(panels + j * kStride, view);
         }
+    }
+
+    // C3 (gain . C2 x) down the columns, to rows as a RowFilter takes them, where there is one for such planes.
+    static constexpr bool kRowFilter = RowFilter<T>::fits(N, N) && has_codelet(N);
+    template <class Storage>
+    [[gnu::noinline]] static void filter_columns(const Storage* __restrict x, const T* __restrict gain, T* __restrict to) {
+        for (int j = 0; j < kPanels; ++j) Line::filter(Columns<const Storage>{x + offset(j)}, gain, ForRowFilter{to + j * L});
     }
 
     // Rows h .. h + kLanes - 1 of all panels through the transform, mix and the inverse, to panels[0]. Of what they fetch, half
@@ -75,6 +83,10 @@ struct Square {
         Storage* data;
         SOFTDIFF_INLINE V operator[](int i) const { return load_as<T>(data + i * N); }
         SOFTDIFF_INLINE void put(int i, V value) const { store_as(data + i * N, value); }
+    };
+    struct ForRowFilter {
+        T* data;
+        SOFTDIFF_INLINE void put(int i, V value) const { store(data + i * RowFilter<T>::kSide, value); }
     };
 };
 

@@ -36,6 +36,14 @@ struct OneOf {
     SOFTDIFF_INLINE void put(int k, V value) const { data[k][term] = value; }
 };
 
+// Takes output k times gain[k].
+template <class T>
+struct Weighed {
+    Vec<T>* data;
+    const T* gain;
+    SOFTDIFF_INLINE void put(int k, Vec<T> value) const { data[k] = value * gain[k]; }
+};
+
 // A line that is one codelet.
 template <class T, int N>
 struct WholeLine {
@@ -49,6 +57,14 @@ struct WholeLine {
     template <class Out>
     static SOFTDIFF_INLINE void inverse(const V* __restrict x, Out y) {
         Code::dct3(Values<const V>{x}, y);
+    }
+    // C3 (gain . C2 x) from one view to another.
+    template <class In, class Out>
+    static SOFTDIFF_INLINE void filter(In x, const T* gain, Out y) {
+        V middle[N];
+        Code::dct2(x, Weighed<T>{middle, gain});
+        finish_transform();
+        Code::dct3(Values<V>{middle}, y);
     }
     template <int Terms>
     static constexpr int kPauses = 0;  // too few to be worth it

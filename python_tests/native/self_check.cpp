@@ -126,27 +126,53 @@ void check_rows() {
     }
 }
 
-// exp(log_a) times a constant image is what a blur leaves of it.
-template <class T, class Storage = T>
-double constant_blur_error(std::int64_t height, std::int64_t width, Dtype dtype, Storage constant, double value) {
-    const double level[4] = {std::log(0.5), 4.0, 0.0, 0.0};
-    const std::vector<Storage> x(static_cast<std::size_t>(2 * height * width), constant);
-    std::vector<Storage> out(x.size());
+// Half of a blurred image.
+constexpr double kTau = 4.0;
+template <class T>
+std::vector<T> half_blurred(const std::vector<T>& x, std::int64_t planes, std::int64_t height, std::int64_t width,
+                            Dtype dtype) {
+    const double level[4] = {std::log(0.5), kTau, 0.0, 0.0};
+    std::vector<T> out(x.size());
     softdiff::CombineTask task{};
     task.batch = 1;
-    task.channels = 2;
+    task.channels = planes;
     task.height = height;
     task.width = width;
     task.dtype = dtype;
     task.kind = softdiff::GainKind::kLevel;
     task.power = 1;
     task.t = {level, 0};
-    task.term[0] = image_of(x, 2, height, width);
+    task.term[0] = image_of(x, planes, height, width);
     task.out = out.data();
     task.threads = 1;
     softdiff::active_kernels().combine[softdiff::wide(dtype)](task);
+    return out;
+}
+
+// The same by way of the transforms.
+template <class T>
+void check_blur(std::int64_t height, std::int64_t width) {
+    constexpr std::int64_t kPlanes = 2;
+    std::vector<T> x(static_cast<std::size_t>(kPlanes * height * width));
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(std::sin(0.3 * static_cast<double>(i * i % 997)) + 0.4);
+    std::vector<T> u = transform(x, kPlanes, height, width, false);
+    const double row = std::acos(-1.0) / static_cast<double>(height), column = std::acos(-1.0) / static_cast<double>(width);
+    for (std::size_t i = 0; i < u.size(); ++i) {
+        const auto at = static_cast<std::int64_t>(i) % (height * width);
+        const double m = row * static_cast<double>(at / width), n = column * static_cast<double>(at % width);
+        u[i] = static_cast<T>(static_cast<double>(u[i]) * 0.5 * std::exp(-(m * m + n * n) * kTau));
+    }
+    check("blur by transforms", height, width, Type<T>::kName,
+          relative_error(half_blurred(x, kPlanes, height, width, Type<T>::kCode), transform(u, kPlanes, height, width, true)),
+          30 * Type<T>::kRoundoff);
+}
+
+// A constant image stays one.
+template <class T, class Storage = T>
+double constant_blur_error(std::int64_t height, std::int64_t width, Dtype dtype, Storage constant, double value) {
+    const std::vector<Storage> x(static_cast<std::size_t>(2 * height * width), constant);
     double worst = 0;
-    for (const Storage& number : out)
+    for (const Storage& number : half_blurred(x, 2, height, width, dtype))
         worst = std::fmax(worst, std::fabs(static_cast<double>(softdiff::from_storage<T>(number)) - 0.5 * value));
     return worst;
 }
@@ -192,9 +218,11 @@ void check_noise() {
 
 template <class T>
 void check_all() {
-    const std::int64_t shapes[][2] = {{1, 1}, {8, 8}, {28, 30}, {32, 32}, {33, 17}, {64, 64}, {109, 218}, {128, 96}};
+    const std::int64_t shapes[][2] = {{1, 1},   {8, 8},     {28, 30},  {32, 32},  {33, 17},
+                                      {64, 64}, {109, 218}, {128, 96}, {190, 200}};
     for (const auto& shape : shapes) {
         check_transforms<T>(shape[0], shape[1]);
+        check_blur<T>(shape[0], shape[1]);
         check("blur of a constant", shape[0], shape[1], Type<T>::kName,
               constant_blur_error<T>(shape[0], shape[1], Type<T>::kCode, static_cast<T>(0.75), 0.75), 30 * Type<T>::kRoundoff);
     }
