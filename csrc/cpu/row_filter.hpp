@@ -99,7 +99,7 @@ class RowFilter {
     template <int Rows, int Count, class Storage>
     SOFTDIFF_INLINE void run_by(const T* x, int rows, const Addends<T>& addends, Storage* out, const char* next) const {
         using Sums = FoldedRows<T, 1, Rows>;
-        constexpr int kLines = (Rows * static_cast<int>(sizeof(T)) - 1) / (kCacheLine / 2) + 1;  // of all rows, for two numbers
+        constexpr int kLines = (Rows * static_cast<int>(sizeof(Storage)) - 1) / (kCacheLine / 2) + 1;  // of all rows, for two numbers
         for (int first = 0; first < rows; first += Rows) {
             const int h = std::min(first, rows - Rows);  // the last rows again rather than fewer
             for (int r = 0; r < Rows; ++r) {
