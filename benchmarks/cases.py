@@ -19,7 +19,9 @@ from softdiff_ext import reference
 OURS, COPY, CLONE, TWIN = "softdiff_ext", "copy_", "clone", "torch twin"
 # Ours, timed beside a step, or beside forward and backward: what their parts take; beside 16-bit images: float32 ones.
 BLUR, TWO_BLURS, NOISE, WIDE = "dct_blur", "dct_blur of two", "normal", "ours in float32"
-YARDSTICKS = (COPY, CLONE, BLUR, TWO_BLURS, NOISE, WIDE)  # candidates that do something else than the case
+# Beside forward and backward: those of torch's simplest operator, and the operator on two images. The rest is autograd's own.
+BOTH_NEG, TWO_NEGS = "neg, forward + backward", "neg of two"
+YARDSTICKS = (COPY, CLONE, BLUR, TWO_BLURS, NOISE, WIDE, BOTH_NEG, TWO_NEGS)  # candidates that do something else than the case
 SHAPES = (
     (128, 3, 32, 32),
     (128, 3, 64, 64),
@@ -119,7 +121,8 @@ def blur(shape: tuple[int, ...], threads: int, dtype: torch.dtype = torch.float3
 
 
 def backward(shape: tuple[int, ...], threads: int) -> Case:
-    """dct_blur forward and backward, against the differentiable peers; beside it a blur, and a blur of each of two images."""
+    """dct_blur forward and backward, against the differentiable peers; beside it a blur, a blur of each of two images, and what
+    autograd itself takes."""
     tau, lam = taus(shape[0]), reference.eigenvalues(shape[2:])
     gain = reference.blur_gain(tau, 0.0, lam).float()
     absent = ("ducc0", "scipy.fft", "OpenCV", "FFTW", "torch.compile")
@@ -136,6 +139,8 @@ def backward(shape: tuple[int, ...], threads: int) -> Case:
     calls = {name: both(functions[name]) for name in [OURS, *(name for name in functions if name != OURS)]}
     calls[BLUR] = lambda o, g: sd.dct_blur(o.x, tau)
     calls[TWO_BLURS] = lambda o, g: (sd.dct_blur(o.x, tau), sd.dct_blur(o.z, tau))
+    calls[BOTH_NEG] = both(torch.neg)
+    calls[TWO_NEGS] = lambda o, g: (torch.neg(o.x), torch.neg(o.z))
     want = lambda o, i: reference.dct_blur(o.z.double(), tau[i])  # noqa: E731 - the blur is its own transpose
     return Case("backward", "dct_blur, forward + backward", shape, torch.float32, calls, want, images=4)
 

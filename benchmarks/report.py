@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cases import CLONE, COPY, NOISE, OURS, SHAPES, TWIN, TWO_BLURS
+from cases import BOTH_NEG, CLONE, COPY, NOISE, OURS, SHAPES, TWIN, TWO_BLURS, TWO_NEGS
 from targets import Row, Rows, Verdict, best_peer, evaluate
 
 SCHEMA = 1
@@ -32,8 +32,9 @@ a name is how many times as long that takes (bold: the best of them). `{COPY}` c
 there, `{CLONE}` into new memory, as operators write; `x copy` is ours over `{COPY}`. Peers may keep everything that does not
 depend on the images; ours is told heat times and levels anew at every call. Warm: the same operand again; cold: operands in
 turn, twice as large together as the last cache. `{TWIN}`: the same in torch with matmuls and torch.randn. `dct_blur` and
-`{NOISE}` beside a step are ours, of as many images and numbers, `{TWO_BLURS}` beside a gradient a blur of each of two images:
-what their parts take.
+`{NOISE}` beside a step are ours, of as many images and numbers, `{TWO_BLURS}` beside a gradient a blur of each of two images,
+and `{BOTH_NEG}` less `{TWO_NEGS}` what autograd itself takes: the parts. Out of reach is what the parts alone would miss, and
+what a copy of the images would.
 """
 
 
