@@ -34,6 +34,10 @@ class Attached(torch.autograd.Function):
         return grads[0], None
 
 
+# Without what autograd.Function's own `apply` does in Python.
+join = super(torch.autograd.Function, Attached).apply
+
+
 def operators() -> dict[str, Call]:
     """Each operator as a function of its first image; torch's own first."""
     y, gain = torch.randn(1, 1, 8, 8), torch.rand(1, 1, 8, 8)
@@ -41,7 +45,7 @@ def operators() -> dict[str, Call]:
     rule, tau = sd.DDIM(), torch.ones(1, dtype=torch.float64)
     return {
         "torch.mul": lambda x: torch.mul(x, y),
-        "torch.empty_like, joined to the graph": lambda x: Attached.apply(x, torch.empty_like(x)),
+        "torch.empty_like, joined to the graph": lambda x: join(x, torch.empty_like(x)),
         "dct_blur": lambda x: sd.dct_blur(x, 2.0),
         "dct_blur, tau [B]": lambda x: sd.dct_blur(x, tau),
         "dct": sd.dct,
