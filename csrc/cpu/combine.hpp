@@ -50,7 +50,7 @@ class Combine {
         V* spectral = spectral_part(gain, b, c, noisy && draws_spectral_noise(task_));
         Addends<T> addends;
         for (int i = 0; i < kTerms; ++i) {
-            if (gain[i].number == 0) continue;
+            if (gain[i].form != Form::kNumber) continue;
             if (task_.term[i].data) {
                 addends.add(stage(task_.dtype, plane_, task_.term[i], b, c, staged_[i]), gain[i].number);
             } else if (i == 2 && noisy) {

@@ -30,7 +30,7 @@ inline bool draws_spectral_noise(const CombineTask& task) { return task.draw_noi
 enum class Form { kNone, kNumber, kSeparable, kMap };
 
 // kNumber:    one number for all frequencies: no transform needed.
-// kSeparable: row[h] column[w] + number: a floor is the image itself, times a number.
+// kSeparable: row[h] column[w] (+ flat_row[h] flat_column[w] where there is a floor: the image times `number`).
 // kMap:       a vector per (block of rows, w), lanes are rows: map[(h / kLanes) W + w].
 template <class T>
 struct Gain {
@@ -38,6 +38,8 @@ struct Gain {
     T number = 0;
     const T* row = nullptr;
     const T* column = nullptr;
+    const T* flat_row = nullptr;
+    const T* flat_column = nullptr;
     const Vec<T>* map = nullptr;
 };
 
@@ -48,7 +50,7 @@ class Gains {
     static constexpr int L = kLanes<T>;
 
     Gains(const CombineTask& task, const Plane<T>& plane, Arena& arena) : task_(task), plane_(plane) {
-        for (T** table : {&row_, &second_row_, &rest_row_, &weight_, &root_weight_})
+        for (T** table : {&row_, &flat_row_, &second_row_, &rest_row_, &weight_, &root_weight_})
             *table = arena.take<T>(plane.padded_height);
         for (T** table : {&column_, &second_column_, &rest_column_}) *table = arena.take<T>(plane.padded_width);
         for (int i = 0; i < kTerms; ++i) {
@@ -79,7 +81,7 @@ class Gains {
     const Plane<T>& plane_;
     Gain<T> gain_[kTerms];
     // Tables of rows are 0 beyond H, in the constructor once and for all: the lanes there stay 0.
-    T *row_, *second_row_, *rest_row_, *column_, *second_column_, *rest_column_;
+    T *row_, *flat_row_, *second_row_, *rest_row_, *column_, *second_column_, *rest_column_;
     T *weight_, *root_weight_;  // those of the plan of the columns
     V* map_[kTerms];
     V* natural_;  // a block of rows of a map, in natural order along the rows
@@ -115,13 +117,16 @@ class Gains {
         const T heat = static_cast<T>(a * (1.0 - level.floor)), flat = static_cast<T>(a * level.floor);
         if (squared) {
             for (int h = 0; h < plane_.H; ++h) row_[h] *= heat;
+            std::fill_n(flat_row_, plane_.padded_height, flat);
         } else {
             for (int h = 0; h < plane_.H; ++h) row_[h] *= heat * weight_[h];
             for (int w = 0; w < plane_.W; ++w) column_[w] *= horizontal.weight[w];
+            if (level.floor > 0.0)
+                for (int h = 0; h < plane_.padded_height; ++h) flat_row_[h] = flat * weight_[h];
         }
         gain_[0] = {};
         if (squared) {
-            square_alpha(flat);
+            square_alpha();
             gain_[0].form = Form::kMap;
             gain_[0].map = map_[0];
         } else {
@@ -129,6 +134,10 @@ class Gains {
             gain_[0].row = row_;
             gain_[0].column = column_;
             gain_[0].number = flat;
+            if (level.floor > 0.0) {
+                gain_[0].flat_row = flat_row_;
+                gain_[0].flat_column = horizontal.weight;
+            }
         }
         set_number(gain_[2], level.sigma);
     }
@@ -143,9 +152,9 @@ class Gains {
         }
     }
 
-    void square_alpha(T flat) {
+    void square_alpha() {
         for (int h = 0; h < plane_.padded_height; h += L) {
-            const V row = load(row_ + h), weight = load(weight_ + h);
+            const V row = load(row_ + h), flat = load(flat_row_ + h), weight = load(weight_ + h);
             V* to = map_[0] + static_cast<std::int64_t>(h / L) * plane_.W;
             for (int w = 0; w < plane_.W; ++w) {
                 const V alpha = row * column_[w] + flat;

@@ -23,6 +23,15 @@ struct SeparableMix {
     SOFTDIFF_INLINE Vec<T> operator()(int k, const Vec<T>* value) const { return value[0] * (row * column[k]); }
 };
 
+template <class T>
+struct FlooredMix {
+    Vec<T> row, flat_row;
+    const T *column, *flat_column;
+    SOFTDIFF_INLINE Vec<T> operator()(int k, const Vec<T>* value) const {
+        return value[0] * (row * column[k] + flat_row * flat_column[k]);
+    }
+};
+
 template <class T, int Terms>
 struct MapMix {
     const Vec<T>* map[Terms];

@@ -25,8 +25,9 @@ class RowFilter {
     static constexpr int kSide = 2 * L;  // numbers from one row of the input to the next: its first L, then its last L
 
     // Whether this is the faster way, by measurement: rows of one to two vectors of AVX-512. AVX2 has too few registers.
+    static constexpr bool kUsed = kVectorBytes == 64;
     static constexpr bool fits(std::int64_t height, std::int64_t width) {
-        return kVectorBytes == 64 && height >= kMostRows && width > L && width <= kSide;
+        return kUsed && height >= kMostRows && width > L && width <= kSide;
     }
 
     RowFilter(int size, Arena& arena) : n_(size), cosines_(half_cosines<T>(size, kSide)) {
@@ -99,7 +100,8 @@ class RowFilter {
     template <int Rows, int Count, class Storage>
     SOFTDIFF_INLINE void run_by(const T* x, int rows, const Addends<T>& addends, Storage* out, const char* next) const {
         using Sums = FoldedRows<T, 1, Rows>;
-        constexpr int kLines = (Rows * static_cast<int>(sizeof(Storage)) - 1) / (kCacheLine / 2) + 1;  // of all rows, for two numbers
+        constexpr int kLines =
+            (Rows * static_cast<int>(sizeof(Storage)) - 1) / (kCacheLine / 2) + 1;  // of all rows, for two numbers
         for (int first = 0; first < rows; first += Rows) {
             const int h = std::min(first, rows - Rows);  // the last rows again rather than fewer
             for (int r = 0; r < Rows; ++r) {

@@ -45,6 +45,8 @@ class RowStage {
             case 1:
                 if (terms.gain[0]->form != Form::kSeparable) {
                     map_rows<1>(terms, noise, first, out);
+                } else if (terms.gain[0]->flat_row) {
+                    floored_rows(terms, out);
                 } else {
                     separable_rows(terms, out);
                 }
@@ -75,6 +77,13 @@ class RowStage {
     void separable_rows(const RowTerms<T>& terms, FetchedPlane out) {
         const Gain<T>& gain = *terms.gain[0];
         rows<1>(terms, out, [&](int h) { return SeparableMix<T>{load(gain.row + h), gain.column}; });
+    }
+
+    void floored_rows(const RowTerms<T>& terms, FetchedPlane out) {
+        const Gain<T>& gain = *terms.gain[0];
+        rows<1>(terms, out, [&](int h) {
+            return FlooredMix<T>{load(gain.row + h), load(gain.flat_row + h), gain.column, gain.flat_column};
+        });
     }
 
     template <int Terms>

@@ -120,7 +120,8 @@ class SeparableFilter {
     void rows(const T* gain, const Addends<T>& addends, Storage* out) {
         const FetchedPlane next =
             fetched_plane(task_.dtype, plane_, task_.term[0], next_ / task_.channels, next_ % task_.channels);
-        if (row_filter_) return short_rows(gain, addends, out, next);
+        if constexpr (RowFilter<T>::kUsed)
+            if (row_filter_) return short_rows(gain, addends, out, next);
         turned_rows(gain, addends, out, next);
     }
 
