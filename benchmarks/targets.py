@@ -50,21 +50,23 @@ class Verdict:
         return self.measured > bound if self.at_most else self.measured < bound
 
     @property
-    def missed_by_parts(self) -> bool:
-        if self.bound is None or self.must is None:
-            return False
-        return self.bound > self.must if self.at_most else self.bound < self.must
-
-    @property
     def text(self) -> str:
         if self.missed(self.must):
-            reason = f"; out of reach: {self.parts} would be {self.bound:.2f}" if self.missed_by_parts else ""
-            return f"must missed: {self._by(self.must)}{reason}"
+            return f"must missed: {self._by(self.must)}{self._why}"
         if self.goal is None:
             return "must reached"
         if self.missed(self.goal):
             return ("must reached, " if self.must is not None else "") + f"goal missed: {self._by(self.goal)}"
         return "goal reached"
+
+    @property
+    def _why(self) -> str:
+        if self.bound is None or self.must is None or (self.bound <= self.must if self.at_most else self.bound >= self.must):
+            return ""
+        if self.at_most:
+            over = self.measured / self.bound - 1.0
+            return f"; out of reach: {self.parts} take {self.bound:.2f}, this is {over:.0%} over them"
+        return f"; out of reach: with {self.parts} it would be {self.bound:.2f}"
 
     def _by(self, bound: float | None) -> str:
         assert bound is not None
