@@ -41,7 +41,7 @@ class Verdict:
     must: float | None
     goal: float | None = None
     at_most: bool = False  # whether smaller is better
-    bound: float | None = None  # no implementation of these parts can be better
+    bound: float | None = None  # what the parts alone would be, by medians of the same rounds
     parts: str = "the parts alone"
 
     def missed(self, bound: float | None) -> bool:
@@ -66,7 +66,7 @@ class Verdict:
         if self.at_most:
             over = self.measured / self.bound - 1.0
             return f"; out of reach: {self.parts} take {self.bound:.2f}, this is {over:.0%} over them"
-        return f"; out of reach: with {self.parts} it would be {self.bound:.2f}"
+        return f"; out of reach: with {self.parts} it would be {self.bound:.2f}" if self.measured <= self.bound else ""
 
     def _by(self, bound: float | None) -> str:
         assert bound is not None

@@ -9,7 +9,7 @@
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
 
-// The same for all lanes.
+// The same for all lanes, whatever these are.
 template <class T>
 struct ColumnMix {
     const T* gain;

@@ -21,7 +21,7 @@ class SeparableFilter {
     static constexpr int L = kLanes<T>;
 
     // Whether this is what a task asks for, and the faster way, by measurement: where rows need not be turned, unless a matrix
-    // would serve one plane of rows that are turned without waste; and where planes leave the second cache.
+    // would serve one plane of rows that are turned without waste; and large planes.
     static bool fits(const CombineTask& task) {
         const bool separable = task.kind == GainKind::kLevel && task.power == 1 && task.term[0].data;
         const bool large = task.width >= L && task.height * task.width >= kLarge;

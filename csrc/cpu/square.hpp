@@ -79,7 +79,7 @@ struct Square {
   private:
     template <class Storage>
     struct Columns {                           // kLanes columns of an image with rows of N
-        static constexpr bool kAhead = false;  // filter_rows has fetched it
+        static constexpr bool kAhead = false;  // whoever worked on the rows before has fetched it
         Storage* data;
         SOFTDIFF_INLINE V operator[](int i) const { return load_as<T>(data + i * N); }
         SOFTDIFF_INLINE void put(int i, V value) const { store_as(data + i * N, value); }

@@ -1,6 +1,6 @@
-// Lines of the commonest lengths with every address a literal in the code, in the order of their plans (plan.hpp). `filter` is
-// a whole row stage: C2 of each line, mix(k, values) of output k (mix.hpp), C3 of that back to the first line; between the
-// transforms pause(0), .. pause(kPauses - 1).
+// Lines of the commonest lengths with every address a literal in the code, in the order of their plans (plan.hpp). `filter` of
+// several lines is a whole row stage: C2 of each line, mix(k, values) of output k (mix.hpp), C3 of that back to the first line;
+// between the transforms pause(0), .. pause(kPauses - 1).
 #pragma once
 
 #include "../core/codelets.hpp"
