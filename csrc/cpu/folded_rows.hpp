@@ -4,8 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
-#include "prefetch.hpp"
 #include "simd.hpp"
 
 namespace softdiff {

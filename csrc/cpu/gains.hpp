@@ -30,12 +30,13 @@ inline bool draws_spectral_noise(const CombineTask& task) { return task.draw_noi
 enum class Form { kNone, kNumber, kSeparable, kMap };
 
 // kNumber:    one number for all frequencies: no transform needed.
-// kSeparable: row[h] column[w] (+ flat_row[h] flat_column[w] where there is a floor: the image times `number`).
+// kSeparable: row[h] column[w] (+ flat_row[h] flat_column[w] where there is a floor: the image times `flat`).
 // kMap:       a vector per (block of rows, w), lanes are rows: map[(h / kLanes) W + w].
 template <class T>
 struct Gain {
     Form form = Form::kNone;
     T number = 0;
+    T flat = 0;
     const T* row = nullptr;
     const T* column = nullptr;
     const T* flat_row = nullptr;
@@ -73,7 +74,7 @@ class Gains {
         return gain_;
     }
 
-    // Whether the last `prepare` made other gains than the one before it.
+    // Whether the last `prepare` of a level or a step made other gains than the one before it.
     bool changed() const { return changed_; }
 
   private:
@@ -133,7 +134,7 @@ class Gains {
             gain_[0].form = Form::kSeparable;
             gain_[0].row = row_;
             gain_[0].column = column_;
-            gain_[0].number = flat;
+            gain_[0].flat = flat;
             if (level.floor > 0.0) {
                 gain_[0].flat_row = flat_row_;
                 gain_[0].flat_column = horizontal.weight;

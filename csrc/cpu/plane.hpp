@@ -116,12 +116,7 @@ class Plane {
     void forward_columns(const Storage* x, std::ptrdiff_t row_stride, V* panel, V* scratch, T* buffer) const {
         for_panels([&](auto count, int j) {
             V* to = panel + static_cast<std::ptrdiff_t>(j) * panel_stride;
-            const std::ptrdiff_t next = ahead(count, j, row_stride);
-            for (int h = 0; h < H; ++h) {
-                const Storage* from = x + h * row_stride + offset(j);
-                fetch_line<FetchFor::kRead>(from + next);
-                for (int i = 0; i < count; ++i) store(buffer + (h * count + i) * L, load_as<T>(from + i * L));
-            }
+            stage_panels<count>(x + offset(j), row_stride, ahead(count, j, row_stride), buffer);
             if (columns.plan.radix == 1) return columns.forward(buffer, L, to, scratch);
             StridedAhead<const T> in[count];
             for (int line = 0; line < count; ++line) in[line] = {buffer + line * L, count * L, 0};
@@ -166,18 +161,14 @@ class Plane {
     // stored in 16 bits.
     template <class Storage>
     void filter_columns(const Storage* x, std::ptrdiff_t row_stride, const T* gain, T* y, std::ptrdiff_t panel_step,
-                        std::ptrdiff_t row_step, V* scratch, [[maybe_unused]] T* buffer = nullptr) const {
+                        std::ptrdiff_t row_step, V* scratch, [[maybe_unused]] T* buffer) const {
         for_panels([&](auto count, int j) {
             T* to = y + j * panel_step;
             const std::ptrdiff_t next = ahead(count, j, row_stride);
             if constexpr (std::is_same_v<T, Storage>) {
                 filter_panels<count>(x + offset(j), row_stride, L, next, gain, to, panel_step, row_step, scratch);
             } else {
-                for (int h = 0; h < H; ++h) {
-                    const Storage* from = x + h * row_stride + offset(j);
-                    fetch_line<FetchFor::kRead>(from + next);
-                    for (int i = 0; i < count; ++i) store(buffer + (h * count + i) * L, load_as<T>(from + i * L));
-                }
+                stage_panels<count>(x + offset(j), row_stride, next, buffer);
                 filter_panels<count>(buffer, count * L, L, 0, gain, to, panel_step, row_step, scratch);
             }
         });
@@ -241,6 +232,16 @@ class Plane {
     }
 
   private:
+    // `Count` neighbouring panels of an image in 16 bits, row by row, to `buffer`; what lies `next` further comes into the
+    // cache.
+    template <int Count, class Storage>
+    void stage_panels(const Storage* x, std::ptrdiff_t row_stride, std::ptrdiff_t next, T* buffer) const {
+        for (int h = 0; h < H; ++h, x += row_stride) {
+            fetch_line<FetchFor::kRead>(x + next);
+            for (int i = 0; i < Count; ++i, buffer += L) store(buffer, load_as<T>(x + i * L));
+        }
+    }
+
     // `Count` neighbouring panels, from columns `step` apart.
     template <int Count>
     void filter_panels(const T* x, std::ptrdiff_t row_stride, int step, std::ptrdiff_t next, const T* gain, T* to,

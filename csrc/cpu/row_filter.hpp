@@ -12,6 +12,7 @@
 #include "addends.hpp"
 #include "dct_matrix.hpp"
 #include "folded_rows.hpp"
+#include "prefetch.hpp"
 #include "scratch.hpp"
 #include "storage.hpp"
 
@@ -105,10 +106,10 @@ class RowFilter {
         for (int first = 0; first < rows; first += Rows) {
             const int h = std::min(first, rows - Rows);  // the last rows again rather than fewer
             for (int r = 0; r < Rows; ++r) {
-                const T* row = x + (h + r) * kSide;
+                const T* row = x + static_cast<std::ptrdiff_t>(h + r) * kSide;
                 Sums::fold(row, row + kSide - n_, n_, buffer_ + r * kSide);
             }
-            Storage* to = out + h * n_;
+            Storage* to = out + static_cast<std::ptrdiff_t>(h) * n_;
             const char* ahead = reinterpret_cast<const char*>(to + Rows * n_);
             const char* later = next + static_cast<std::ptrdiff_t>(h) * n_ * sizeof(Storage);
             Sums sums;

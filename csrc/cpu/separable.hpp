@@ -20,13 +20,12 @@ class SeparableFilter {
     using V = Vec<T>;
     static constexpr int L = kLanes<T>;
 
-    // Whether this is what a task asks for, and the faster way, by measurement: where rows need not be turned, unless a matrix
-    // would serve one plane of rows that are turned without waste; and large planes.
+    // Whether this is what a task asks for, and the faster way, by measurement: where rows need not be turned, and large
+    // planes.
     static bool fits(const CombineTask& task) {
         const bool separable = task.kind == GainKind::kLevel && task.power == 1 && task.term[0].data;
         const bool large = task.width >= L && task.height * task.width >= kLarge;
-        const bool wasteless = task.width % L == 0 && task.channels == 1 && task.t.stride != 0;
-        return separable && (large || (!wasteless && RowFilter<T>::fits(task.height, task.width)));
+        return separable && (large || RowFilter<T>::fits(task.height, task.width));
     }
 
     SeparableFilter(const CombineTask& task, const Plane<T>& plane, Arena& arena)
@@ -34,10 +33,10 @@ class SeparableFilter {
           plane_(plane),
           gains_(task, plane, arena),
           row_step_(RowFilter<T>::fits(plane.H, plane.W) ? RowFilter<T>::kSide : L),
-          panel_step_(row_step_ == L ? plane.panel_stride * L : L) {
+          panel_step_(row_step_ == L ? std::ptrdiff_t{plane.panel_stride} * L : L) {
         const std::int64_t area = static_cast<std::int64_t>(plane.H) * plane.padded_width;
         if (row_step_ != L) row_filter_.emplace(plane.W, arena);
-        columns_ = arena.take<T>(row_filter_ ? std::int64_t{row_step_} * plane.H : plane.panel_vectors() * L);
+        columns_ = arena.take<T>(row_filter_ ? row_step_ * plane.H : plane.panel_vectors() * L);
         line_ = arena.take<V>(plane.padded_width);
         scratch_ = arena.take<V>(plane.scratch_vectors());
         for (int i : {0, 2})
@@ -62,8 +61,8 @@ class SeparableFilter {
     const CombineTask& task_;
     const Plane<T>& plane_;
     Gains<T> gains_;
-    const int row_step_, panel_step_;         // between the passes: panels, or rows for a RowFilter
-    std::optional<RowFilter<T>> row_filter_;  // where rows are not turned
+    const std::ptrdiff_t row_step_, panel_step_;  // between the passes: panels, or rows for a RowFilter
+    std::optional<RowFilter<T>> row_filter_;      // where rows are not turned
     T* columns_;
     V *line_, *scratch_;
     T *staged_[kTerms], *converted_, *noise_;
@@ -73,7 +72,9 @@ class SeparableFilter {
     void one_plane(std::int64_t b, std::int64_t c, std::int64_t first) {
         const Gain<T>* gain = gains_.prepare(b, c);
         Addends<T> addends;
-        if (gain[0].number != 0) addends.add(staged(0, b, c), gain[0].number);
+        const bool floored = gain[0].flat != 0, copied = task_.term[0].stride[3] != 1;
+        const StagedPlane<T> image = floored || copied ? staged(0, b, c) : StagedPlane<T>{};
+        if (floored) addends.add(image, gain[0].flat);
         if (gain[2].form == Form::kNumber) {
             if (task_.term[2].data) {
                 addends.add(staged(2, b, c), gain[2].number);
@@ -82,7 +83,13 @@ class SeparableFilter {
                             gain[2].number);
             }
         }
-        columns(b, c, gain[0].row);
+        if (copied) {
+            filter_columns(image.data, image.row_stride, gain[0].row);
+        } else {
+            with_storage<T>(task_.dtype, [&](auto storage) {
+                filter_columns(plane_of<decltype(storage)>(task_.term[0], b, c), task_.term[0].stride[2], gain[0].row);
+            });
+        }
         void* out = static_cast<char*>(task_.out) + first * element_bytes(task_.dtype);
         with_storage<T>(task_.dtype,
                         [&](auto storage) { rows(gain[0].column, addends, static_cast<decltype(storage)*>(out)); });
@@ -90,17 +97,6 @@ class SeparableFilter {
 
     StagedPlane<T> staged(int term, std::int64_t b, std::int64_t c) const {
         return stage(task_.dtype, plane_, task_.term[term], b, c, staged_[term]);
-    }
-
-    // From where the image is, if its rows are numbers one after the other.
-    void columns(std::int64_t b, std::int64_t c, const T* gain) {
-        const Image& image = task_.term[0];
-        if (image.stride[3] != 1) {
-            const StagedPlane<T> copy = staged(0, b, c);
-            return filter_columns(copy.data, copy.row_stride, gain);
-        }
-        with_storage<T>(task_.dtype,
-                        [&](auto storage) { filter_columns(plane_of<decltype(storage)>(image, b, c), image.stride[2], gain); });
     }
 
     template <class Storage>

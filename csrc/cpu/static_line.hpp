@@ -36,14 +36,6 @@ struct OneOf {
     SOFTDIFF_INLINE void put(int k, V value) const { data[k][term] = value; }
 };
 
-// Takes output k times gain[k].
-template <class T>
-struct Weighed {
-    Vec<T>* data;
-    const T* gain;
-    SOFTDIFF_INLINE void put(int k, Vec<T> value) const { data[k] = value * gain[k]; }
-};
-
 // A line that is one codelet.
 template <class T, int N>
 struct WholeLine {
@@ -62,7 +54,7 @@ struct WholeLine {
     template <class In, class Out>
     static SOFTDIFF_INLINE void filter(In x, const T* gain, Out y) {
         V middle[N];
-        Code::dct2(x, Weighed<T>{middle, gain});
+        Code::dct2(x, Mixed<1, V, ColumnMix<T>>{middle, nullptr, {gain}, 0});
         finish_transform();
         Code::dct3(Values<V>{middle}, y);
     }
