@@ -83,13 +83,7 @@ class SeparableFilter {
                             gain[2].number);
             }
         }
-        if (copied) {
-            filter_columns(image.data, image.row_stride, gain[0].row);
-        } else {
-            with_storage<T>(task_.dtype, [&](auto storage) {
-                filter_columns(plane_of<decltype(storage)>(task_.term[0], b, c), task_.term[0].stride[2], gain[0].row);
-            });
-        }
+        columns(b, c, copied ? &image : nullptr, gain[0].row);
         void* out = static_cast<char*>(task_.out) + first * element_bytes(task_.dtype);
         with_storage<T>(task_.dtype,
                         [&](auto storage) { rows(gain[0].column, addends, static_cast<decltype(storage)*>(out)); });
@@ -97,6 +91,14 @@ class SeparableFilter {
 
     StagedPlane<T> staged(int term, std::int64_t b, std::int64_t c) const {
         return stage(task_.dtype, plane_, task_.term[term], b, c, staged_[term]);
+    }
+
+    // From `copy`, or from where the image is.
+    void columns(std::int64_t b, std::int64_t c, const StagedPlane<T>* copy, const T* gain) const {
+        if (copy) return filter_columns(copy->data, copy->row_stride, gain);
+        const Image& image = task_.term[0];
+        with_storage<T>(task_.dtype,
+                        [&](auto storage) { filter_columns(plane_of<decltype(storage)>(image, b, c), image.stride[2], gain); });
     }
 
     template <class Storage>
