@@ -67,7 +67,7 @@ def assert_close(got: torch.Tensor, want: torch.Tensor) -> None:
     """Each number within a few units in the last place: of itself (storage), and of the radius (the arithmetic)."""
     unit = min(UNIT_ROUNDOFF[got.dtype], UNIT_ROUNDOFF[torch.float32])  # float32 arithmetic for the three smaller types
     # The radius is at most 6.8 and three units off (-2 log u by two, which the root halves, the root, the product), sine and
-    # cosine are two units of 1 off; the reference's angle of up to 2 pi adds four in float64.
+    # cosine are three units of 1 off; the reference's angle of up to 2 pi adds four in float64.
     radius = 6.8
     assert bool(((got.double() - want).abs() <= UNIT_ROUNDOFF[got.dtype] * want.abs() + 6 * unit * radius).all())
 

@@ -24,6 +24,13 @@ struct Lanes<Vec<float>> {
     using Unsigned = Vec<std::uint32_t>;
     using Signed = Vec<std::int32_t>;
     static SOFTDIFF_INLINE Vec<float> convert(Signed value) { return __builtin_convertvector(value, Vec<float>); }
+    static SOFTDIFF_INLINE Vec<float> exponent(Unsigned bits) {
+#if defined(__AVX512F__)
+        return detail::bit_cast<Vec<float>>(_mm512_getexp_ps(detail::bit_cast<__m512>(bits)));
+#else
+        return convert(exponent_of_bits(detail::bit_cast<Signed>(bits)));
+#endif
+    }
     static SOFTDIFF_INLINE Vec<float> root(Vec<float> value) {
         SOFTDIFF_UNROLL
         for (int i = 0; i < kLanes<float>; ++i) value[i] = sqrtf(value[i]);
@@ -143,8 +150,8 @@ SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& key
 
 namespace detail {
 
-// Words first, one after the other, then numbers: each of the two loops is bound by throughput, their sum done block by block
-// by the length of its chain of operations.
+// All words first, then all radii, then all numbers: three loops of short chains of operations. One loop over long chains waits
+// for them, a sixth more time.
 constexpr int kNormalBatch = 16;
 
 // Blocks block .. block + count - 1, count <= kNormalBatch; block b is elements 64 b .. 64 b + 63.
@@ -163,16 +170,18 @@ inline void normal_batch(std::int64_t block, std::int64_t count, const PhiloxKey
             for (int k = 0; k < 4; ++k) store(words + b * kNormalBlock + k * kNormalLanes + lane, groups[g].word[k]);
         }
     }
-    for (std::int64_t pair = 0; pair < count * kNormalBlock; pair += 2 * kNormalLanes) {
-        SOFTDIFF_UNROLL
-        for (int lane = 0; lane < kNormalLanes; lane += L) {
-            const std::uint32_t* radius_word = words + pair + lane;
-            T* cosine = out + pair + lane;
-            const auto numbers = box_muller<Vec<T>>(load_words<T>(radius_word), load_words<T>(radius_word + kNormalLanes));
-            store(cosine, numbers.first);
-            store(cosine + kNormalLanes, numbers.second);
+    const auto each_pair = [&](auto make) {
+        for (std::int64_t pair = 0; pair < count * kNormalBlock; pair += 2 * kNormalLanes) {
+            SOFTDIFF_UNROLL
+            for (int lane = 0; lane < kNormalLanes; lane += L) make(words + pair + lane, out + pair + lane);
         }
-    }
+    };
+    each_pair([](const std::uint32_t* word, T* radius) { store(radius, box_muller_radius<Vec<T>>(load_words<T>(word))); });
+    each_pair([](const std::uint32_t* word, T* number) {
+        const auto numbers = box_muller_turn<Vec<T>>(load(number), load_words<T>(word + kNormalLanes));
+        store(number, numbers.first);
+        store(number + kNormalLanes, numbers.second);
+    });
 }
 
 }  // namespace detail

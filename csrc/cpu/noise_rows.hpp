@@ -81,10 +81,8 @@ class NoiseRows {
                 for (int k = 0; k < 4; ++k)
                     store_words(line + k * kNormalLanes + l + g, state[2 * g].word[k], state[2 * g + 1].word[k]);
         }
-        for (int l = 0; l < kNormalLanes; ++l) {
-            make_normal(line + l, line + l + kNormalLanes);
-            make_normal(line + l + 2 * kNormalLanes, line + l + 3 * kNormalLanes);
-        }
+        make_normal(line);
+        make_normal(line + 2 * kNormalLanes);
     }
 
     // 32 columns: counter l of a pair of rows has columns l and l + 16 of the one, then of the other.
@@ -103,18 +101,22 @@ class NoiseRows {
                 for (int k = 0; k < 2; ++k)
                     store_words(line + k * kNormalLanes + l + i, state[i].word[k], state[i].word[2 + k]);
         }
-        for (int l = 0; l < kNormalLanes; ++l) make_normal(line + l, line + l + kNormalLanes);
+        make_normal(line);
     }
 
     // The words wait where their numbers will be.
     static SOFTDIFF_INLINE void store_words(V* to, U even, U odd) {
         store(reinterpret_cast<std::uint32_t*>(to), detail::interleave_words(even, odd, std::make_integer_sequence<int, L>{}));
     }
-    static SOFTDIFF_INLINE void make_normal(V* radius, V* angle) {
-        const auto numbers = box_muller<V>(load(reinterpret_cast<const std::uint32_t*>(radius)),
-                                           load(reinterpret_cast<const std::uint32_t*>(angle)));
-        *radius = numbers.first;
-        *angle = numbers.second;
+    // kNormalLanes vectors of radii, then as many of angles.
+    static void make_normal(V* line) {
+        const auto word = [](const V* at) { return load(reinterpret_cast<const std::uint32_t*>(at)); };
+        for (V* radius = line; radius < line + kNormalLanes; ++radius) *radius = box_muller_radius<V>(word(radius));
+        for (V* number = line; number < line + kNormalLanes; ++number) {
+            const auto numbers = box_muller_turn<V>(*number, word(number + kNormalLanes));
+            number[0] = numbers.first;
+            number[kNormalLanes] = numbers.second;
+        }
     }
 };
 

@@ -177,14 +177,50 @@ double constant_blur_error(std::int64_t height, std::int64_t width, Dtype dtype,
     return worst;
 }
 
-// A number of the stream by its definition: Philox one counter at a time, logarithm, sine and cosine of the library.
+// Box-Muller of two words by its definition: logarithm, sine and cosine of the library.
+struct Point {
+    double radius, cosine, sine;
+};
+Point reference_point(std::uint32_t radius_word, std::uint32_t angle_word) {
+    const auto uniform = [](std::uint32_t word) { return (static_cast<double>(word) + 0.5) * 0x1p-32; };
+    const double radius = std::sqrt(-2.0 * std::log(uniform(radius_word))), angle = 2.0 * std::acos(-1.0) * uniform(angle_word);
+    return {radius, radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+// A number of the stream, Philox one counter at a time.
 double reference_normal(std::int64_t element, std::uint64_t seed) {
-    const auto counter = static_cast<std::uint64_t>(element / 64 * 16 + element % 16);
-    const auto state = softdiff::philox(counter, seed);
-    const auto uniform = [&](std::int64_t k) { return (static_cast<double>(state.word[k]) + 0.5) * 0x1p-32; };
+    const auto state = softdiff::philox(static_cast<std::uint64_t>(element / 64 * 16 + element % 16), seed);
     const std::int64_t k = element % 64 / 16, pair = k / 2 * 2;
-    const double radius = std::sqrt(-2.0 * std::log(uniform(pair))), angle = 2.0 * std::acos(-1.0) * uniform(pair + 1);
-    return radius * (k % 2 == 0 ? std::cos(angle) : std::sin(angle));
+    const Point point = reference_point(state.word[pair], state.word[pair + 1]);
+    return k % 2 == 0 ? point.cosine : point.sine;
+}
+
+// Vectors and single numbers of every pair of words at which a sign, an exponent or the nearest half turn changes, which no
+// stream is long enough for. Errors are by the radius.
+template <class T>
+void check_box_muller() {
+    using V = softdiff::Vec<T>;
+    const std::uint32_t words[] = {0,          1,          0x1FFFFFFF, 0x20000000, 0x2AAAAAAA, 0x3FFFFFFF,
+                                   0x40000000, 0x7FFFFF7F, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xAAAAAAAA,
+                                   0xBFFFFFFF, 0xC0000000, 0xFFFFFFFE, 0xFFFFFFFF};
+    double worst = 0;
+    for (const std::uint32_t radius_word : words)
+        for (const std::uint32_t angle_word : words) {
+            const Point want = reference_point(radius_word, angle_word);
+            const auto off = [&](T got, double wanted) {
+                worst = std::fmax(worst, std::fabs(static_cast<double>(got) - wanted) / want.radius);
+            };
+            const auto one = softdiff::box_muller<T>(radius_word, angle_word);
+            const auto all = softdiff::box_muller<V>(typename softdiff::Lanes<V>::Unsigned{} + radius_word,
+                                                     typename softdiff::Lanes<V>::Unsigned{} + angle_word);
+            off(one.first, want.cosine);
+            off(one.second, want.sine);
+            for (int i = 0; i < softdiff::kLanes<T>; ++i) {
+                off(all.first[i], want.cosine);
+                off(all.second[i], want.sine);
+            }
+        }
+    check("Box-Muller of ends", 16, 16, Type<T>::kName, worst, 8 * Type<T>::kRoundoff);
 }
 
 template <class T>
@@ -227,6 +263,7 @@ void check_all() {
               constant_blur_error<T>(shape[0], shape[1], Type<T>::kCode, static_cast<T>(0.75), 0.75), 30 * Type<T>::kRoundoff);
     }
     check_rows<T>();
+    check_box_muller<T>();
     check_noise<T>();
 }
 
