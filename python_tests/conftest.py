@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import lru_cache
 
 import hypothesis
 import pytest
 import torch
 
-from softdiff_ext import _C
+from softdiff_ext import _C, reference
 
 from .emulated import emulator  # noqa: F401  (a fixture)
 
@@ -21,6 +22,14 @@ hypothesis.settings.load_profile("softdiff")
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _matrices_of_the_reference_are_built_once() -> Iterator[None]:
+    """The same few sides come thousands of times; of a side of 2100 the matrix takes longer than all that is done with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "dct_matrix", lru_cache(maxsize=64)(reference.dct_matrix))
+        yield
 
 
 @pytest.fixture(params=_C.available_isas())

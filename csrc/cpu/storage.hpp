@@ -97,6 +97,14 @@ SOFTDIFF_INLINE Words16<sizeof...(I)> to_odd_words(Words16<sizeof...(I) / 2> wor
     return __builtin_shufflevector(words, Words16<kZero>{}, (I % 2 == 0 ? kZero : I / 2)...);
 }
 
+#if defined(__AVX512BW__)
+// Of 16-bit words i of a vector, place i / 2.
+template <int... I>
+SOFTDIFF_INLINE __m512i half_places(std::integer_sequence<int, I...>) {
+    return reinterpret_cast<__m512i>(Words16<sizeof...(I)>{(I / 2)...});
+}
+#endif
+
 }  // namespace detail
 
 // A vector of T from neighbouring values in storage, and back.
@@ -108,7 +116,13 @@ SOFTDIFF_INLINE Vec<T> load_as(const Storage* from) {
     } else if constexpr (std::is_same_v<Storage, BFloat16>) {
         Words16<L> bits;
         std::memcpy(&bits, from, sizeof bits);
+#if defined(__AVX512BW__)  // one instruction; the compiler takes two, of which one has a register of zeros to shuffle in
+        const __m512i wide = _mm512_castsi256_si512(reinterpret_cast<__m256i>(bits));
+        return reinterpret_cast<Vec<float>>(
+            _mm512_maskz_permutexvar_epi16(0xAAAAAAAAU, detail::half_places(std::make_integer_sequence<int, 2 * L>{}), wide));
+#else
         return reinterpret_cast<Vec<float>>(detail::to_odd_words(bits, std::make_integer_sequence<int, 2 * L>{}));
+#endif
     } else {
 #if defined(__AVX512F__)
         return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
