@@ -9,6 +9,7 @@
 
 #include "../core/trig.hpp"
 #include "plan.hpp"
+#include "simd.hpp"
 
 namespace softdiff {
 inline namespace SOFTDIFF_ISA {
@@ -41,31 +42,48 @@ constexpr double kNothing = -87.0;  // an exponential below the normal float32 n
 
 }  // namespace detail
 
+// exp(x) and exp(x) - 1, x <= 0.
 template <class T>
-inline void heat_table(const LinePlan<T>& plan, double tau, T* out) {
-    if constexpr (sizeof(T) == sizeof(double)) {
-        for (int i = 0; i < plan.size; ++i) out[i] = std::exp(-tau * plan.eigenvalue[i]);
-    } else {
-#pragma omp simd
-        for (int i = 0; i < plan.size; ++i) {
-            const double x = -tau * plan.eigenvalue[i];
-            const auto e = detail::split_exponential(x > detail::kNothing ? x : detail::kNothing);
-            out[i] = static_cast<T>(x > detail::kNothing ? e.power * e.rest + e.power : 0.0);
-        }
-    }
+SOFTDIFF_INLINE T heat(double x) {
+    if constexpr (sizeof(T) == sizeof(double)) return std::exp(x);
+    const auto e = detail::split_exponential(x > detail::kNothing ? x : detail::kNothing);
+    return static_cast<T>(x > detail::kNothing ? e.power * e.rest + e.power : 0.0);
+}
+template <class T>
+SOFTDIFF_INLINE T fade(double x) {
+    if constexpr (sizeof(T) == sizeof(double)) return std::expm1(x);
+    const auto e = detail::split_exponential(x > detail::kNothing ? x : detail::kNothing);
+    return static_cast<T>(e.power * e.rest + (e.power - 1.0));
 }
 
 template <class T>
-inline void fade_table(const LinePlan<T>& plan, double tau, T* out) {
-    if constexpr (sizeof(T) == sizeof(double)) {
-        for (int i = 0; i < plan.size; ++i) out[i] = std::expm1(-tau * plan.eigenvalue[i]);
-    } else {
+inline void heat_table(const LinePlan<T>& plan, double tau, T* out) {
 #pragma omp simd
-        for (int i = 0; i < plan.size; ++i) {
-            const double x = -tau * plan.eigenvalue[i];
-            const auto e = detail::split_exponential(x > detail::kNothing ? x : detail::kNothing);
-            out[i] = static_cast<T>(e.power * e.rest + (e.power - 1.0));
-        }
+    for (int i = 0; i < plan.size; ++i) out[i] = heat<T>(-tau * plan.eigenvalue[i]);
+}
+template <class T>
+inline void fade_table(const LinePlan<T>& plan, double tau, T* out) {
+#pragma omp simd
+    for (int i = 0; i < plan.size; ++i) out[i] = fade<T>(-tau * plan.eigenvalue[i]);
+}
+
+// The same with a tau in each lane.
+template <class T>
+inline void heat_lanes(const LinePlan<T>& plan, const double* tau, Vec<T>* out) {
+    for (int i = 0; i < plan.size; ++i) {
+        T lanes[kLanes<T>];
+#pragma omp simd
+        for (int lane = 0; lane < kLanes<T>; ++lane) lanes[lane] = heat<T>(-tau[lane] * plan.eigenvalue[i]);
+        out[i] = load(lanes);
+    }
+}
+template <class T>
+inline void fade_lanes(const LinePlan<T>& plan, const double* tau, Vec<T>* out) {
+    for (int i = 0; i < plan.size; ++i) {
+        T lanes[kLanes<T>];
+#pragma omp simd
+        for (int lane = 0; lane < kLanes<T>; ++lane) lanes[lane] = fade<T>(-tau[lane] * plan.eigenvalue[i]);
+        out[i] = load(lanes);
     }
 }
 

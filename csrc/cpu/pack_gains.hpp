@@ -18,7 +18,7 @@ class PackGains {
     PackGains(const CombineTask& task, const Pack<T>& pack, Arena& arena) : task_(task), pack_(pack) {
         for (V** table : {&row_, &fade_row_, &rest_row_}) *table = arena.take<V>(pack.H);
         for (V** table : {&column_, &fade_column_, &rest_column_}) *table = arena.take<V>(pack.W);
-        table_ = arena.take<T>(std::max(pack.H, pack.W));
+        if (pack.H == pack.W) column_ = row_, fade_column_ = fade_row_, rest_column_ = rest_row_;
         for (int i = 0; i < kTerms; ++i) {
             map[i] = follows_frequency(task, i) ? arena.take<V>(pack.area) : nullptr;
         }
@@ -46,34 +46,30 @@ class PackGains {
             }
             previous = sample;
         }
-        if (task_.kind == GainKind::kLevel) {
-            level_map();
-        } else {
-            step_maps(constants);
-        }
+        lane_tables(heat_lanes<T>, tau_, row_, column_);
+        if (task_.kind == GainKind::kLevel) return level_map();
+        lane_tables(fade_lanes<T>, later_, fade_row_, fade_column_);
+        if (needs_rest(task_.prediction)) lane_tables(heat_lanes<T>, later_, rest_row_, rest_column_);
+        step_maps(constants);
     }
 
   private:
     const CombineTask& task_;
     const Pack<T>& pack_;
     V *row_, *column_, *fade_row_, *fade_column_, *rest_row_, *rest_column_, *packed_;
-    T* table_;
+    double tau_[L] = {}, later_[L] = {};  // the heat time of each lane, and what is added to it from s to t
     V scale_{}, flat_{};
     bool ready_ = false;
 
-    void lane_table(int lane, int size, V* table) {
-        for (int i = 0; i < size; ++i) table[i][lane] = table_[i];
-    }
-
-    void heat_lane(int lane, double tau) {
-        heat_table(pack_.columns.plan, tau, table_);
-        lane_table(lane, pack_.H, row_);
-        heat_table(pack_.rows.plan, tau, table_);
-        lane_table(lane, pack_.W, column_);
+    // Tables of the heat times of all lanes; one for both axes of a square.
+    template <class Table>
+    void lane_tables(Table table, const double* tau, V* row, V* column) {
+        table(pack_.columns.plan, tau, row);
+        if (column != row) table(pack_.rows.plan, tau, column);
     }
 
     void level_lane(int lane, const Level& level) {
-        heat_lane(lane, level.tau);
+        tau_[lane] = level.tau;
         const double a = std::exp(level.log_a);
         scale_[lane] = static_cast<T>(a * (1.0 - level.floor));
         flat_[lane] = static_cast<T>(a * level.floor);
@@ -81,17 +77,8 @@ class PackGains {
     }
 
     void step_lane(int lane, const Level& s, const Level& t, StepConstants<V>& constants) {
-        heat_lane(lane, s.tau);
-        fade_table(pack_.columns.plan, t.tau - s.tau, table_);
-        lane_table(lane, pack_.H, fade_row_);
-        fade_table(pack_.rows.plan, t.tau - s.tau, table_);
-        lane_table(lane, pack_.W, fade_column_);
-        if (needs_rest(task_.prediction)) {
-            heat_table(pack_.columns.plan, t.tau - s.tau, table_);
-            lane_table(lane, pack_.H, rest_row_);
-            heat_table(pack_.rows.plan, t.tau - s.tau, table_);
-            lane_table(lane, pack_.W, rest_column_);
-        }
+        tau_[lane] = s.tau;
+        later_[lane] = t.tau - s.tau;
         const auto one = make_step_constants<T>(s, t, task_.rule, task_.parameter, task_.prediction);
         constants.prediction = one.prediction;
         constants.per_frequency = one.per_frequency;
@@ -120,16 +107,10 @@ class PackGains {
     // A lane of the same sample as the one before it.
     void repeat_lane(int lane, StepConstants<V>& constants) {
         const auto repeat = [lane](V& lanes) { lanes[lane] = lanes[lane - 1]; };
-        for (int h = 0; h < pack_.H; ++h) repeat(row_[h]);
-        for (int w = 0; w < pack_.W; ++w) repeat(column_[w]);
+        tau_[lane] = tau_[lane - 1];
+        later_[lane] = later_[lane - 1];
         for (V* lanes : {&scale_, &flat_, &number[1], &number[2]}) repeat(*lanes);
         if (task_.kind != GainKind::kStep) return;
-        for (int h = 0; h < pack_.H; ++h) repeat(fade_row_[h]);
-        for (int w = 0; w < pack_.W; ++w) repeat(fade_column_[w]);
-        if (needs_rest(task_.prediction)) {
-            for (int h = 0; h < pack_.H; ++h) repeat(rest_row_[h]);
-            for (int w = 0; w < pack_.W; ++w) repeat(rest_column_[w]);
-        }
         for_each_constant(constants, [&](V& lanes, T StepConstants<T>::*) { repeat(lanes); });
     }
 
