@@ -146,13 +146,13 @@ SOFTDIFF_INLINE F plus_two_to_52(typename Lanes<F>::Unsigned value) {
 }
 constexpr double kTwoTo52 = 4503599627370496.0;
 
-// What follows are the minimax polynomials of the intervals used (Remez exchange, relative error); "error" is theirs, before
-// rounding.
-
 template <class I>
 SOFTDIFF_INLINE I smaller(I a, I b) {
     return a < b ? a : b;
 }
+
+// What follows are the minimax polynomials of the intervals used (Remez exchange; relative error of the logarithms, absolute of
+// sine and cosine); "error" is theirs, before rounding.
 
 // -2 log u, u = (word + 1/2) 2^-32, in float32: accurate near u = 1 too, where it is small. u = m 2^e with m in [1/2, 1] and
 // e <= 0; f = m - 1.

@@ -67,22 +67,13 @@ inline void fade_table(const LinePlan<T>& plan, double tau, T* out) {
     for (int i = 0; i < plan.size; ++i) out[i] = fade<T>(-tau * plan.eigenvalue[i]);
 }
 
-// The same with a tau in each lane.
-template <class T>
-inline void heat_lanes(const LinePlan<T>& plan, const double* tau, Vec<T>* out) {
+// The same with a tau in each lane; of(x) is heat<T>(x) or fade<T>(x).
+template <class T, class Of>
+inline void lanes_table(const LinePlan<T>& plan, const double* tau, Vec<T>* out, Of of) {
     for (int i = 0; i < plan.size; ++i) {
         T lanes[kLanes<T>];
 #pragma omp simd
-        for (int lane = 0; lane < kLanes<T>; ++lane) lanes[lane] = heat<T>(-tau[lane] * plan.eigenvalue[i]);
-        out[i] = load(lanes);
-    }
-}
-template <class T>
-inline void fade_lanes(const LinePlan<T>& plan, const double* tau, Vec<T>* out) {
-    for (int i = 0; i < plan.size; ++i) {
-        T lanes[kLanes<T>];
-#pragma omp simd
-        for (int lane = 0; lane < kLanes<T>; ++lane) lanes[lane] = fade<T>(-tau[lane] * plan.eigenvalue[i]);
+        for (int lane = 0; lane < kLanes<T>; ++lane) lanes[lane] = of(-tau[lane] * plan.eigenvalue[i]);
         out[i] = load(lanes);
     }
 }

@@ -151,7 +151,7 @@ SOFTDIFF_INLINE void philox_vectors(std::uint64_t counter, const PhiloxKeys& key
 namespace detail {
 
 // All words first, then all radii, then all numbers: three loops of short chains of operations. One loop over long chains waits
-// for them, a sixth more time.
+// for them, a tenth more time.
 constexpr int kNormalBatch = 16;
 
 // Blocks block .. block + count - 1, count <= kNormalBatch; block b is elements 64 b .. 64 b + 63.

@@ -16,13 +16,13 @@ class PackGains {
     static constexpr int L = kLanes<T>;
 
     PackGains(const CombineTask& task, const Pack<T>& pack, Arena& arena) : task_(task), pack_(pack) {
-        for (V** table : {&row_, &fade_row_, &rest_row_}) *table = arena.take<V>(pack.H);
-        for (V** table : {&column_, &fade_column_, &rest_column_}) *table = arena.take<V>(pack.W);
-        if (pack.H == pack.W) column_ = row_, fade_column_ = fade_row_, rest_column_ = rest_row_;
+        for (Tables* tables : {&heat_, &fade_, &rest_}) {
+            tables->row = arena.take<V>(pack.H);
+            tables->column = pack.H == pack.W ? tables->row : arena.take<V>(pack.W);  // one for both axes of a square
+        }
         for (int i = 0; i < kTerms; ++i) {
             map[i] = follows_frequency(task, i) ? arena.take<V>(pack.area) : nullptr;
         }
-        packed_ = task.kind == GainKind::kMap ? arena.take<V>(pack.area) : nullptr;
     }
 
     V* map[kTerms];         // null where the gain is `number`
@@ -46,26 +46,29 @@ class PackGains {
             }
             previous = sample;
         }
-        lane_tables(heat_lanes<T>, tau_, row_, column_);
+        const auto heat_of = [](double x) { return heat<T>(x); };
+        fill(heat_, tau_, heat_of);
         if (task_.kind == GainKind::kLevel) return level_map();
-        lane_tables(fade_lanes<T>, later_, fade_row_, fade_column_);
-        if (needs_rest(task_.prediction)) lane_tables(heat_lanes<T>, later_, rest_row_, rest_column_);
+        fill(fade_, later_, [](double x) { return fade<T>(x); });
+        if (needs_rest(task_.prediction)) fill(rest_, later_, heat_of);
         step_maps(constants);
     }
 
   private:
     const CombineTask& task_;
     const Pack<T>& pack_;
-    V *row_, *column_, *fade_row_, *fade_column_, *rest_row_, *rest_column_, *packed_;
+    struct Tables {
+        V *row, *column;
+    };
+    Tables heat_, fade_, rest_;
     double tau_[L] = {}, later_[L] = {};  // the heat time of each lane, and what is added to it from s to t
     V scale_{}, flat_{};
     bool ready_ = false;
 
-    // Tables of the heat times of all lanes; one for both axes of a square.
-    template <class Table>
-    void lane_tables(Table table, const double* tau, V* row, V* column) {
-        table(pack_.columns.plan, tau, row);
-        if (column != row) table(pack_.rows.plan, tau, column);
+    template <class Of>
+    void fill(const Tables& tables, const double* tau, Of of) {
+        lanes_table(pack_.columns.plan, tau, tables.row, of);
+        if (tables.column != tables.row) lanes_table(pack_.rows.plan, tau, tables.column, of);
     }
 
     void level_lane(int lane, const Level& level) {
@@ -120,7 +123,7 @@ class PackGains {
         if (!map[0]) return;
         for (int h = 0; h < pack_.H; ++h) {
             for (int w = 0; w < pack_.W; ++w) {
-                const V alpha = scale_ * (row_[h] * column_[w]) + flat_;
+                const V alpha = scale_ * (heat_.row[h] * heat_.column[w]) + flat_;
                 map[0][h * pack_.W + w] = (task_.power == 2 ? alpha * alpha : alpha) * weight(h, w);
             }
         }
@@ -129,9 +132,9 @@ class PackGains {
     void step_maps(const StepConstants<V>& constants) {
         for (int h = 0; h < pack_.H; ++h) {
             for (int w = 0; w < pack_.W; ++w) {
-                const V fade = fade_row_[h] + fade_column_[w] + fade_row_[h] * fade_column_[w];
-                const V rest = needs_rest(task_.prediction) ? rest_row_[h] * rest_column_[w] : fade + 1;
-                const auto c = step_coefficients<V, V>(constants, row_[h] * column_[w], fade, rest, square_root<T>);
+                const V fade = fade_.row[h] + fade_.column[w] + fade_.row[h] * fade_.column[w];
+                const V rest = needs_rest(task_.prediction) ? rest_.row[h] * rest_.column[w] : fade + 1;
+                const auto c = step_coefficients<V, V>(constants, heat_.row[h] * heat_.column[w], fade, rest, square_root<T>);
                 const T root = pack_.columns.plan.root_weight[h] * pack_.rows.plan.root_weight[w];
                 const int at = h * pack_.W + w;
                 if (map[0]) map[0][at] = c.p * weight(h, w);
